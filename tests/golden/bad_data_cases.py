@@ -267,7 +267,7 @@ CASES = (
         "nohdr.csv",
         _lines("q,,a", "r,,b"),
         (("E143", "stop", 1, None),),
-        words=("q, , a",),
+        words=('q, "", a',),
         cure={
             "header": False,
             "format": "alpaca",

@@ -31,13 +31,22 @@ FORMAT = (
     "THEIRS --data.columns.output THEIRS, where THEIRS is one of {columns}; or, to train "
     "on all text in a column: --data.format text --data.columns.text THEIRS."
 )
+TWO_COLUMNS = (
+    "If {output} has the answers: --data.format alpaca --data.columns.instruction {instruction} "
+    "--data.columns.output {output}; or, to train on all text in a column: --data.format text "
+    "--data.columns.text {output}."
+)
 BLANKS = 'Fill them in: --data.variables.{name} "...", or keep them as text: --data.accept W706.'
 BLANKS_RUN = "Set {settings}, or pass: {flags} (to train on them as they are: --data.accept W706)"
 LABEL = (
     "Remove the row; or learn from both labels with --data.format unpaired and "
     "--method.type kto. If the column means something else, rename it."
 )
-NOTHING_LEFT = "Use other data, or change data.loss_on, data.max_length or data.too_long."
+NOTHING_TRAINED = (
+    "Change data.loss_on, or remove the marks (train, weight, loss) of the messages that the model "
+    "should learn."
+)
+ALL_CUT = "Set data.max_length higher, or choose another data.too_long."
 TOO_LONG = (
     "Set data.max_length to {length} or more, if the model supports that length, or "
     "choose another data.too_long."
@@ -57,6 +66,11 @@ UNUSED = (
 )
 UNREAD = "If one is needed, name it with --data.columns; otherwise --data.accept W725."
 KEYS = "Keys inside messages cannot be read. To accept that: --data.accept W725."
+WEIGHING = "If it weighs the rows: {flags}; otherwise --data.accept W718."
+WEIGHTLESS = (
+    "Rows of format {format} have no weight. To train some of them more often, move them to a file "
+    "of their own and repeat it: FILE*2. To train on all rows alike, --data.accept W718."
+)
 CLASSES = (
     "If {column} marks good and bad answers: --data.format unpaired and --method.type kto; "
     "otherwise --data.accept W725."
@@ -150,12 +164,11 @@ def _registry(path: Path) -> None:
 
 CASES_OF_ADVICE: tuple[Case, ...] = (
     Case(
-        "To train on every token, use the column as text: --data.format text "
-        "--data.columns.text THEIRS. If this is intended, --data.accept W729.",
-        jsonl({**chat(("user", "q"), ("assistant", "a")), "note": "every word of this"}),
+        "To train on every token of the conversation, set --data.loss_on all. If this is "
+        "intended, --data.accept W729.",
+        jsonl(chat(("user", "q"), ("assistant", "a"))),
         given={"method.type": "pretrain"},
-        answers={"data.columns.text": "note"},
-        only=("data.format",),
+        only=("data.loss_on",),
     ),
     Case(
         "If this is intended, set --method.type pretrain, or --data.accept W730.",
@@ -187,15 +200,33 @@ CASES_OF_ADVICE: tuple[Case, ...] = (
     of("C39", "Did you mean --data.format {format}?", given={"method.type": "pretrain"}),
     Case(
         FORMAT,
+        jsonl(*({"frage": f"q {i}", "antwort": "a", "art": "x"} for i in range(2))),
+        answers={"data.columns.instruction": "frage", "data.columns.output": "antwort"},
+        only=("data.format",),
+    ),
+    Case(
+        TWO_COLUMNS,
         jsonl({"frage": "q", "antwort": "a"}, {"frage": "r", "antwort": "b"}),
         answers={"data.columns.instruction": "frage", "data.columns.output": "antwort"},
         only=("data.format",),
     ),
     Case(
+        "Some column names begin or end with a space. Remove it, or set the format and the "
+        "columns, likely: {flags}.",
+        jsonl({" prompt": "q", "completion ": "a"}, {" prompt": "r", "completion ": "b"}),
+        answers={"data.columns.instruction": " prompt", "data.columns.output": "completion "},
+    ),
+    Case(
         "Choose the column: {flags}. Available: {columns}.",
-        jsonl({"instruction": "q", "antwort": "a"}, {"instruction": "r", "antwort": "b"}),
+        jsonl({"frage": "q", "antwort": "a"}, {"frage": "r", "antwort": "b"}),
         {"data.format": "alpaca"},
-        {"data.columns.output": "antwort"},
+        {"data.columns.instruction": "frage", "data.columns.output": "antwort"},
+    ),
+    Case(
+        "Write the names of the columns in the first line. If the file has no header: "
+        "--data.header false; its columns are 1, 2, 3.",
+        b",,\na,b,c\n",
+        file="rows.csv",
     ),
     of("F03", EMPTY_ANSWER),
     Case(
@@ -239,6 +270,14 @@ CASES_OF_ADVICE: tuple[Case, ...] = (
         b"prompt^completion\na^b\nc^d\n",
         file="rows.csv",
     ),
+    Case(
+        WEIGHING,
+        jsonl(*(alpaca(i, loss_weight=2) for i in range(3))),
+        answers={"data.columns.weight": "loss_weight"},
+        only=("data.columns",),
+    ),
+    Case(WEIGHING, jsonl(*(alpaca(i, loss_weight=2) for i in range(3))), only=("data.accept",)),
+    Case(WEIGHTLESS, jsonl({"text": "a b", "weight": 2}), {"method.type": "pretrain"}),
     Case(UNREAD, jsonl(*(alpaca(i, source="x") for i in range(3)))),
     Case(KEYS, jsonl({"messages": [ASKED, {"role": "assistant", "content": "a", "score": 3}]})),
     Case(CLASSES, jsonl(*(alpaca(i, label=i) for i in range(3))), only=("data.accept",)),
@@ -301,15 +340,15 @@ CASES_OF_ADVICE: tuple[Case, ...] = (
         {"data.too_long": "truncate_left"},
         only=("data.too_long",),
     ),
-    Case(NOTHING_LEFT, UNTRAINED, answers={"data.loss_on": "all"}),
+    Case(NOTHING_TRAINED, UNTRAINED, answers={"data.loss_on": "all"}),
     Case(
-        NOTHING_LEFT,
+        ALL_CUT,
         LONG,
         {"data.max_length": 64, "data.too_long": "drop"},
         {"data.max_length": 2048},
     ),
     Case(
-        NOTHING_LEFT,
+        ALL_CUT,
         LONG,
         {"data.max_length": 64, "data.too_long": "drop"},
         {"data.too_long": "truncate_left"},

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tunery.data.catalog import find
+from tunery.data.lint import CheckOptions, check
+from tunery.data.problems import Problem
 from tunery.data.sources.charset import excerpt, guess
 
 TEXTS = {
@@ -79,3 +82,50 @@ def test_a_long_line_is_read_in_whole_characters(tmp_path: Path) -> None:
     assert guess(path).encodings[0] == "gb18030"
     path.write_bytes(("[" + ", ".join([row] * 60_000) + "]").encode() + b"\xff")
     assert guess(path).mixed
+
+
+def problem(path: Path) -> Problem:
+    return check(find(str(path)), CheckOptions()).problems()[0]
+
+
+@pytest.mark.parametrize("text", ["é", "à", "ñ", "Ä", "où est-il ? à Paris"])
+def test_letters_that_stand_alone_are_western(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(f'{{"prompt":"a","completion":"{text}"}}\n'.encode("cp1252"))
+    assert guess(path).encodings[0] == "cp1252"
+    assert not guess(path).mixed
+
+
+def test_a_file_of_two_encodings_is_offered_no_single_one(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    row = '{"prompt":"a","completion":"é"}\n'
+    path.write_bytes(row.encode() + row.encode("latin-1"))
+    found = problem(path)
+    assert (found.code, found.line) == ("E112", 2)
+    assert "the file mixes encodings; here it may be cp1252: é" in str(found.found)
+    assert str(found.fix).startswith("No single encoding is right for this file")
+    wrong = check(find(str(path)), CheckOptions(encoding="ascii"))
+    assert wrong.groups["E112"].examples[0].fix == found.fix
+
+
+def test_a_line_that_is_utf_8_by_accident_does_not_hide_the_encoding(tmp_path: Path) -> None:
+    path = tmp_path / "rows.txt"
+    path.write_bytes("今天天气很好。\n".encode("gbk") * 40 + "联通\n".encode("gbk"))
+    found = guess(path)
+    assert (found.encodings[0], found.mixed) == ("gb18030", False)
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"\x80\x04K\x01.", "a Python pickle, not a data file"),
+        (b"\x80\x05\x95\x10\x00\x00\x00", "a Python pickle, not a data file"),
+        (b"\xaa\x01\x02\x03 binary \x04\x05", "binary content, not text"),
+    ],
+)
+def test_binary_content_is_offered_no_encoding(content: bytes, what: str, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(content)
+    found = problem(path)
+    assert (found.code, str(found.found)) == ("E119", what)
+    assert "encoding" not in str(found.fix)

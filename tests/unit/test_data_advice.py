@@ -87,9 +87,9 @@ def test_a_named_format_keeps_its_name_or_another_is_offered(tmp_path: Path) -> 
 
 
 def test_where_nothing_is_plain_the_columns_are_listed(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.jsonl", [{"title": "t", "body": "b"}])
+    path = write(tmp_path / "a.jsonl", [{"title": "t", "body": "b", "more": "c"}])
     fix = str(checked(path).problems()[0].fix)
-    assert "THEIRS is one of title, body" in fix
+    assert "THEIRS is one of title, body, more" in fix
     path = write(tmp_path / "b.jsonl", [{"a": 1, "b": 2}])
     assert "No column contains text: use a file with text or messages" in str(
         checked(path).problems()[0].fix
@@ -223,3 +223,42 @@ def test_an_unusual_delimiter_is_named_instead_of_one_column_of_text(
     file.write_text(f"prompt{mark}completion\na {mark} b {mark}\nplain\n")
     problem = check(find(str(file)), CheckOptions()).groups["E143"].examples[0]
     assert "--data.delimiter" not in str(problem.fix)
+
+
+def test_two_columns_of_text_are_named_in_the_advice(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", [{"frage": "q", "die antwort": "a"}] * 2)
+    fix = str(checked(path).problems()[0].fix)
+    assert "THEIRS" not in fix
+    first = fix[fix.index("--data") : fix.index(";")]
+    assert said(path, *shlex.split(first)) == ["q", "a"]
+    fix = str(checked(path, "--data.format", "text").problems()[0].fix)
+    assert fix == (
+        "Choose the column, one of: --data.columns.text frage, --data.columns.text 'die antwort'."
+    )
+
+
+def test_a_header_of_empty_cells_is_said_to_be_empty(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(",,\na,b,c\n")
+    (problem,) = checked(path).problems()
+    assert (problem.code, str(problem.found)) == (
+        "E143",
+        "all cells of the header are empty (3)",
+    )
+    assert "--data.columns" not in str(problem.fix)
+    words = ["--data.header", "false", "--data.columns.instruction", "1",
+             "--data.columns.output", "2", "--data.format", "alpaca"]  # fmt: skip
+    assert checked(path, *words).rows == 2
+    path.write_text(",prompt,completion\n0,a,b\n")
+    assert checked(path).ok
+
+
+def test_column_names_with_spaces_are_quoted_and_can_be_typed(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", [{" prompt": "q", "completion ": "a"}] * 3)
+    (problem,) = checked(path).problems()
+    assert str(problem.found) == 'no known format: rows have " prompt", "completion "'
+    assert str(problem.fix).startswith("Some column names begin or end with a space.")
+    words = shlex.split(str(problem.fix)[str(problem.fix).index("--data") :].rstrip("."))
+    assert said(path, *words) == ["q", "a"]
+    path = write(tmp_path / "b.jsonl", [{"prompt": "q", "completion": "a", "note ": "n"}])
+    assert str(checked(path).problems()[0].found) == 'not used: "note "'

@@ -10,7 +10,8 @@ import pytest
 from tunery.config.load import from_text, from_tokens
 from tunery.data.catalog import find
 from tunery.data.llamafactory import read_registry
-from tunery.errors import ConfigError, DataError
+from tunery.errors import ConfigError, DataError, ModelError
+from tunery.models.resolve import resolve
 from tunery.services import datasets, runs
 
 NOWHERE = ["s3://", "gs://", "s3:///x", "s3://:train", "s3://?", "gcs://a b"]
@@ -50,3 +51,20 @@ def test_half_of_a_character_is_refused_by_its_setting() -> None:
         from_text('data: {role_map: {"\\ud800": user}}\n', "train.yaml")
     with pytest.raises(DataError, match="a<U\\+DCFF>: the name is not valid Unicode"):
         find("a\udcff")
+
+
+def test_a_folder_of_runs_is_no_dataset(tmp_path: Path) -> None:
+    for name in ("heron", "bc"):
+        run = tmp_path / "runs" / name
+        run.mkdir(parents=True)
+        (run / "config.yaml").write_text("seed: 1\n")
+        (run / "events.jsonl").write_text('{"type": "started"}\n')
+        (run / "MANIFEST.json").write_text("{}")
+    with pytest.raises(DataError, match="this folder holds runs, not data: bc, heron") as caught:
+        find(str(tmp_path / "runs"))
+    assert str(caught.value.fix) == "Choose a dataset: tunery data list"
+    with pytest.raises(DataError, match="this is the folder of a run, not data"):
+        find(str(tmp_path / "runs" / "bc"))
+    with pytest.raises(ModelError, match="this folder holds runs, not a model") as refused:
+        resolve(str(tmp_path / "runs"))
+    assert str(tmp_path / "runs" / "heron") in str(refused.value.fix)

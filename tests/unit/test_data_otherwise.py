@@ -40,3 +40,12 @@ def test_what_is_trained_otherwise_is_said_by_check_and_run(
         assert not {"W729", "W730"} & {
             problem.code for problem in read([str(path)], quiet, wanted=wanted).warnings
         }
+
+
+def test_a_conversation_of_which_every_token_is_trained_is_no_mismatch(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text((json.dumps(TALK) + "\n") * 2)
+    report = check(find(str(path)), CheckOptions(wanted="text"))
+    assert "--data.loss_on all" in str(report.groups["W729"].examples[0].fix)
+    report = check(find(str(path)), CheckOptions(wanted="text", loss_on="all"))
+    assert "W729" not in report.groups

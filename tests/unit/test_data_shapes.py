@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tunery import i18n
 from tunery.config.data import DataConfig
 from tunery.data.catalog import find
 from tunery.data.examples import read
@@ -133,3 +135,79 @@ def test_a_file_of_zero_bytes_is_called_that(tmp_path: Path) -> None:
     report = checked(path)
     assert codes(report) == ["E101"]
     assert "the file contains only zero bytes" in str(report.problems()[0].found)
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [("".join(json.dumps(row) + "\n" for row in ROWS), "N114"), (json.dumps(ROWS), "N113")],
+    ids=["lines", "array"],
+)
+def test_json_in_a_table_is_read_as_json(name: str, text: str, code: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    report = checked(path)
+    assert (report.ok, report.rows, codes(report)) == (True, 12, [code])
+    examples = read([str(path)], DataConfig())
+    assert examples.raw(3) == ROWS[3]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "found", "fix"),
+    [
+        ("a.jsonl", "prompt,completion\na,b\n", "CSV with the columns prompt, completion", ".csv."),
+        ("a.json", "prompt\tcompletion\na\tb\n", "TSV with the columns", ".tsv."),
+        ("a.jsonl", "prompt;completion\na;b\n", "CSV with the columns", ".csv."),
+        ("a.yaml", "- prompt: a\n  completion: b\n", "YAML", "json.dumps"),
+        ("a.jsonl", "---\nprompt: a\n", "YAML", "json.dumps"),
+    ],
+)
+def test_a_table_or_yaml_in_json_is_one_sentence(
+    name: str, text: str, found: str, fix: str, tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    (problem,) = checked(path).problems()
+    assert problem.code == "E128"
+    assert found in str(problem.found)
+    assert fix in str(problem.fix)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Hello, world\nmore\n", "// a, b\n", "one word\n", "a,b\n" + json.dumps(ROWS[0]), "12\n13\n"],
+)
+def test_other_lines_are_bad_rows_as_before(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(text)
+    assert "E128" not in codes(checked(path))
+
+
+def test_a_table_whose_cells_are_json_stays_a_table(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text('text\n"{""a"": 1}"\n')
+    report = checked(path)
+    assert (report.ok, report.format) == (True, "text")
+
+
+def test_what_a_parser_says_in_english_is_said_in_our_words(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text('instruction,output\n"a" b,c\n')
+    (problem,) = checked(path).problems()
+    assert (problem.code, str(problem.found)) == (
+        "E141",
+        "text follows the closing quote of a cell",
+    )
+    path = tmp_path / "a.jsonl"
+    expected = {
+        "{a: 1}": "expected a key in double quotes, found 'a: 1}'",
+        '{"a" 1}': "expected : after the key, found '1}'",
+        '{"a": 1 "b": 2}': "expected , or a closing bracket, found '\"b\": 2}'",
+        '{"a": x}': "expected a value, found 'x}'",
+    }
+    for line, found in expected.items():
+        path.write_text(line + "\n" + json.dumps(ROWS[0]) + "\n")
+        (problem,) = checked(path).problems()
+        assert (problem.code, str(problem.found)) == ("E106", found)
+        with i18n.speaking("zh"):
+            assert not re.search("expect|bracket|quotes", problem.found.local())

@@ -170,12 +170,15 @@ def test_an_arrow_file_beside_the_description_of_its_dataset_is_read(tmp_path: P
     assert (report.ok, report.rows) == (True, 3)
 
 
-@pytest.mark.parametrize(("name", "code"), [("nan.csv", "W714"), ("mine", "W726")])
+@pytest.mark.parametrize(
+    ("name", "code"), [("nan.csv", "W714"), ("mine", "W726"), ("tokens.jsonl", "W707")]
+)
 def test_a_preview_says_what_is_read_and_what_is_not(
     name: str, code: str, splits: Path, demo_home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from tunery.cli.main import main
 
     Path("nan.csv").write_text("instruction,input,output\nq,NaN,a\n")
+    Path("tokens.jsonl").write_text('{"text": "<|im_start|>user"}\n')
     assert main(["data", "preview", name]) == 0
     assert code in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,37 @@ def test_a_label_that_is_not_read_leads_to_the_format_that_reads_labels(
 def test_a_weight_of_a_whole_row_is_a_warning(tmp_path: Path) -> None:
     report = checked(written(tmp_path, [{"messages": TURNS, "loss_weight": 0.5}]))
     assert str(said(report, "W718").found) == "not used: loss_weight; all rows count the same"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"text": "t", "weight": 0.5},
+        {"prompt": "q", "chosen": "a", "rejected": "b", "weight": 0.5},
+        {"prompt": "q", "completion": "a", "label": True, "weight": 0.5},
+    ],
+    ids=["text", "preference", "unpaired"],
+)
+def test_a_weight_of_rows_that_have_none_leads_to_what_works(
+    tmp_path: Path, row: dict[str, Any]
+) -> None:
+    fix = str(said(checked(written(tmp_path, [row])), "W718").fix)
+    assert "message" not in fix
+    assert "have no weight" in fix
+    assert fix.endswith("--data.accept W718.")
+    accepted = checked(written(tmp_path, [row]), accept=("W718",))
+    assert "W718" not in accepted.groups
+
+
+def test_a_weight_of_another_name_is_read_as_the_advice_says(tmp_path: Path) -> None:
+    row = {"instruction": "q", "system": "s", "output": "a", "loss_weight": 2}
+    name = written(tmp_path, [row])
+    fix = str(said(checked(name), "W718").fix)
+    columns = dict(re.findall(r"--data\.columns\.(\w+) (\w+)", fix))
+    assert columns == {"weight": "loss_weight", "system": "system"}
+    (example,) = read([name], DataConfig(columns=columns))
+    assert example.weight == 2  # type: ignore[union-attr]
+    assert not set(checked(name, columns=columns).groups) & {"W717", "W718"}
 
 
 def test_a_named_column_that_only_another_format_has_is_said(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,21 @@ from typing import Any
 import pytest
 from tests.families import family
 
+from tunery.chat.remarks import (
+    DROPPED,
+    NO_DIFFERENCE,
+    NO_ROOM,
+    NO_TRAINED_TOKEN,
+    WEIGHS_NOTHING,
+)
 from tunery.chat.template import ChatTemplate
 from tunery.config.data import DataConfig
 from tunery.data.catalog import find
 from tunery.data.examples import read
 from tunery.data.formats import FORMATS, RowOptions
+from tunery.data.kinds import row_kind_named
 from tunery.data.lint import CheckOptions, check
+from tunery.data.nothing_left import way_out
 from tunery.data.tokenize import tokenize_all
 from tunery.errors import DataError
 from tunery.types import Conversation, Message
@@ -118,3 +128,37 @@ def test_rows_of_weight_0_are_left_out_and_told() -> None:
     with pytest.raises(DataError, match="1 row: weight 0") as caught:
         tokenize_all(rows[:1], template, tokenizer, DataConfig(), cache=None)
     assert caught.value.code == "E719"
+
+
+def test_a_check_refuses_rows_that_all_have_weight_0(tmp_path: Path) -> None:
+    row = {"instruction": "q", "output": "a"}
+    report = check(find(written(tmp_path, {**row, "weight": 0}, {**row, "weight": 0.0})),
+                   CheckOptions())  # fmt: skip
+    assert report.refusal == "E719"
+    (problem,) = report.groups["E719"].examples
+    assert "weight" in str(problem.fix)
+    assert "data." not in str(problem.fix)
+    assert check(find(written(tmp_path, {**row, "weight": 0}, row)), CheckOptions()).ok
+
+
+def test_the_advice_names_the_column_that_holds_the_weights(tmp_path: Path) -> None:
+    row = {"instruction": "q", "output": "a", "importance": 0}
+    report = check(find(written(tmp_path, row)), CheckOptions(columns={"weight": "importance"}))
+    assert "column importance" in str(report.groups["E719"].examples[0].fix)
+
+
+@pytest.mark.parametrize(
+    ("reasons", "named"),
+    [
+        ({WEIGHS_NOTHING: 2}, set[str]()),
+        ({NO_TRAINED_TOKEN: 2}, {"data.loss_on"}),
+        ({NO_ROOM: 1}, {"data.max_length", "data.too_long"}),
+        ({NO_TRAINED_TOKEN: 1, DROPPED: 1}, {"data.loss_on", "data.max_length", "data.too_long"}),
+        ({NO_DIFFERENCE: 1}, set[str]()),
+    ],
+)
+def test_advice_names_only_settings_that_can_help(reasons: dict[str, int], named: set[str]) -> None:
+    fix = str(way_out(reasons, row_kind_named("conversation"), {}))
+    assert set(re.findall(r"data\.\w+", fix)) == named
+    assert fix
+    assert "data.loss_on" not in str(way_out(reasons, row_kind_named("pair"), {}))

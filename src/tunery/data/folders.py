@@ -15,9 +15,11 @@ from typing import Any
 from tunery import env
 from tunery.data.dataset import NOT_ROWS, SUFFIXES, Dataset, kind_of, suffix_of
 from tunery.data.llamafactory import is_registry
+from tunery.data.problems import enumerated
 from tunery.data.splits import chosen_splits, divided, split_problems
 from tunery.errors import DataError
 from tunery.i18n import t
+from tunery.runs import folder as run_folder
 from tunery.types import is_list, is_object
 
 SAVED_SPLITS = "dataset_dict.json"
@@ -58,6 +60,8 @@ def folder(name: str, path: Path, split: str | None = None) -> Dataset:
             (E197), or no such split (E198).
     """
     own = name.removesuffix(f":{split}") if split else name
+    if (runs := run_folder.names_in(path)) or run_folder.is_run(path):
+        raise _of_runs(name, runs)
     try:
         by_split = _saved(path) or _by_names(path)
     except OSError as error:
@@ -113,6 +117,20 @@ def _object(file: Path) -> Mapping[str, Any]:
     except (OSError, ValueError, RecursionError):
         return {}
     return value if is_object(value) else {}
+
+
+def _of_runs(name: str, runs: Sequence[str]) -> DataError:
+    """The error for the folder of a run, or a folder of runs, whose files are no rows."""
+    fix = t("Choose a dataset: tunery data list")
+    if not runs:
+        return DataError(
+            t("{name}: this is the folder of a run, not data.", name=name), fix=fix, code="E196"
+        )
+    return DataError(
+        t("{name}: this folder holds runs, not data: {runs}.", name=name, runs=enumerated(runs)),
+        fix=fix,
+        code="E196",
+    )
 
 
 def _without_rows(name: str, path: Path) -> DataError:

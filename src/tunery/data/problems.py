@@ -168,6 +168,11 @@ def enumerated(names: Iterable[str], limit: int = 80) -> str:
     return f"{text}, … (+{left})" if left else text
 
 
+def column_name(name: str) -> str:
+    """The name of a column for display; in quotes if it is empty or begins or ends with a space."""
+    return name if name and name == name.strip() else f'"{name}"'
+
+
 def visible(text: str, limit: int | None = None) -> str:
     """Make control and invisible characters readable, mask secrets, truncate to ``limit``."""
     if limit is not None:

@@ -7,19 +7,20 @@ import hashlib
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from tunery.chat.control import ControlTokens, Marked, unmark
 from tunery.chat.encode import Encoder
 from tunery.chat.refusals import located
-from tunery.chat.remarks import DROPPED, NO_ROOM, REJECTED, in_words
+from tunery.chat.remarks import DROPPED, NO_ROOM, REJECTED
 from tunery.chat.template import ChatTemplate
 from tunery.config.data import DataConfig, LossOn, SpecialTokens
 from tunery.data import forked
 from tunery.data.example_set import Block, ExampleSet
 from tunery.data.kinds import Tokenized, row_kind
+from tunery.data.nothing_left import nothing_left
 from tunery.data.packed import Packed, pack
 from tunery.data.token_rows import StoreWriter, TokenStore
 from tunery.errors import DataError, ModelError
@@ -128,7 +129,7 @@ def refused(
             else:
                 trains = True
     if not trains and not filtered[REJECTED]:
-        yield _nothing_left(filtered, len(examples))
+        yield nothing_left(filtered, len(examples), examples, data.columns)
 
 
 def text_encoder(
@@ -210,7 +211,9 @@ def _write_all(
         writer.repeat(mark, block.times - 1, examples=block.size)
         if progress is not None and block.times > 1:
             progress(block.start + block.size * block.times, total)
-    _check_result(writer, refused, counts, distinct, data)
+    _check_result(refused, counts, distinct, data)
+    if writer.groups == 0:
+        raise nothing_left(writer.filtered, distinct, examples, data.columns)
 
 
 def _packed(
@@ -247,13 +250,12 @@ def _blocks(examples: Sequence[Example]) -> list[Block]:
 
 
 def _check_result(
-    writer: StoreWriter,
     refused: list[DataError],
     counts: Counter[str],
     total: int,
     data: DataConfig,
 ) -> None:
-    """Raise DataError if too many rows cannot be used, or none is left."""
+    """Raise DataError if too many rows cannot be used."""
     bad = sum(counts.values())
     allowed = data.on_bad_rows == "quarantine" and bad <= data.max_bad_share * total
     if bad and not allowed:
@@ -271,24 +273,6 @@ def _check_result(
             code=first.code,
             rows=bad,
         )
-    if writer.groups == 0:
-        raise _nothing_left(writer.filtered, total)
-
-
-def _nothing_left(filtered: Mapping[str, int], total: int) -> DataError:
-    counted = (
-        t("{count} rows: {reason}", count=count, reason=in_words(reason))
-        for reason, count in filtered.items()
-    )
-    return DataError(
-        t(
-            "No rows are left to train on, of {total} rows read. {reasons}.",
-            total=total,
-            reasons=joined(*counted, between="; "),
-        ),
-        fix=t("Use other data, or change data.loss_on, data.max_length or data.too_long."),
-        code="E719",
-    )
 
 
 class _Tools:

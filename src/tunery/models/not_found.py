@@ -116,6 +116,12 @@ def not_a_model(path: Path, ggufs: list[Path]) -> ModelError:
             fix=t("Choose one of them: {names}", names=_some(names)),
             path=path,
         )
+    if runs := run_folder.names_in(path):
+        return ModelError(
+            t("{path}: this folder holds runs, not a model.", path=path),
+            fix=t("Choose one of them: {names}", names=_some([str(path / run) for run in runs])),
+            path=path,
+        )
     if has_weights(path):  # an unsupported format explains more than a missing config
         files.check_weights(path)
     return ModelError(

@@ -322,3 +322,19 @@ def names() -> list[str]:
             return sorted(e.name for e in entries if NAME.fullmatch(e.name) and e.is_dir())
     except OSError:
         return []
+
+
+def names_in(path: Path) -> list[str]:
+    """Names of the runs that are folders inside any folder, sorted."""
+    try:
+        with os.scandir(path) as entries:
+            found = [e.name for e in entries if NAME.fullmatch(e.name) and e.is_dir()]
+    except OSError:
+        return []
+    return sorted(name for name in found if is_run(path / name))
+
+
+def is_run(path: Path) -> bool:
+    """Whether a folder is that of a run."""
+    folder = RunFolder(path)
+    return folder.config_file.is_file() and folder.events_file.is_file()

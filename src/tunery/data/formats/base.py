@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 from tunery.data.numbers import CELLS, dumps, is_finite, spelled
-from tunery.data.problems import NOTHING, Phrase, RowProblem, say, show
+from tunery.data.problems import NOTHING, Phrase, RowProblem, column_name, say, show
 from tunery.types import Conversation, Example, Labelled, Message, Pair, RowRef
 
 Row = dict[str, Any]
@@ -232,9 +232,13 @@ def missing(column: str, raw: Row, format: Format | Columns, options: RowOptions
             say(
                 "field {field} is missing; there is an unknown key {key}",
                 field=column,
-                key=near[0],
+                key=column_name(near[0]),
             ),
-            say("Did you mean {field}? Rename {key} in this row.", field=column, key=near[0]),
+            say(
+                "Did you mean {field}? Rename {key} in this row.",
+                field=column,
+                key=column_name(near[0]),
+            ),
         )
     return RowProblem(
         "E301",
@@ -298,7 +302,9 @@ def coerced(value: Any, where: str, how: str | None, column: str) -> str:
             "E303",
             where,
             say("field {field} is null", field=where),
-            say("Write the text, or remove the row."),
+            say("Write the content, or remove the row.")
+            if where.endswith(".content")
+            else say("Write the text, or remove the row."),
         )
     if not is_finite(value):
         raise out_of_range(where)

@@ -12,7 +12,7 @@ from tunery.data.formats.base import RowOptions, out_of_range
 from tunery.data.formats.flags import FLAGS
 from tunery.data.formats.roles import ROLES
 from tunery.data.numbers import is_finite, loads
-from tunery.data.problems import NOTHING, RowProblem, say, show, visible
+from tunery.data.problems import RowProblem, say, show, visible
 from tunery.types import Message, Role, ToolCall, is_list, is_object
 
 THOUGHTS = ("reasoning_content", "thinking", "reasoning")
@@ -349,6 +349,9 @@ def as_object(value: Any, where: str) -> dict[str, Any]:
             "E304",
             where,
             say("{place}: expected a message, found {what}", place=where, what=show(value)),
-            NOTHING,
+            say(
+                'Write each message as {"role": ..., "content": ...}; if the field holds a text, '
+                "write it as text."
+            ),
         )
     return value

@@ -115,11 +115,6 @@ class RowKind(Protocol[E]):
         ...
 
     @property
-    def mismatch(self) -> Finding | None:
-        """Warning if a method for other rows accepts these; None if it rejects them."""
-        ...
-
-    @property
     def sides(self) -> tuple[Phrase, ...]:
         """Names of the rows of a group if there are several."""
         ...
@@ -127,6 +122,14 @@ class RowKind(Protocol[E]):
     @property
     def loss_on(self) -> LossOn | None:
         """Which messages are trained; None means ``data.loss_on``."""
+        ...
+
+    def mismatch(self, loss_on: LossOn) -> Finding | None:
+        """Warning if a method for other rows accepts these; None if it rejects them.
+
+        Args:
+            loss_on: ``data.loss_on``.
+        """
         ...
 
     def conversations(self, example: E) -> Sequence[Conversation]:

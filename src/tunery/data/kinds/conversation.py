@@ -28,17 +28,22 @@ class ConversationKind:
     learned = say("single answers")
     sides: tuple[Phrase, ...] = ()
     loss_on: LossOn | None = None
-    mismatch = Finding(
-        "W729",
-        say(
-            "these are conversations but the method is for plain text: only the answers "
-            "are trained on, not every token"
-        ),
-        say(
-            "To train on every token, use the column as text: --data.format text "
-            "--data.columns.text THEIRS. If this is intended, --data.accept W729."
-        ),
-    )
+
+    def mismatch(self, loss_on: LossOn) -> Finding | None:
+        """W729: a method for plain text trains on the answers only, unless on all tokens."""
+        if loss_on == "all":
+            return None
+        return Finding(
+            "W729",
+            say(
+                "these are conversations but the method is for plain text: only the answers "
+                "are trained on, not every token"
+            ),
+            say(
+                "To train on every token of the conversation, set --data.loss_on all. If this is "
+                "intended, --data.accept W729."
+            ),
+        )
 
     def conversations(self, example: Conversation) -> Sequence[Conversation]:
         """The example itself."""

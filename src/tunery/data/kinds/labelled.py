@@ -27,7 +27,10 @@ class LabelledKind:
     learned = say("answers labeled good or bad")
     sides: tuple[Phrase, ...] = ()
     loss_on: LossOn | None = answers.LOSS_ON
-    mismatch = None
+
+    def mismatch(self, loss_on: LossOn) -> Finding | None:
+        """None: methods for other rows reject these."""
+        return None
 
     def conversations(self, example: Labelled) -> Sequence[Conversation]:
         """The conversation; only the messages after the last user message are trained."""

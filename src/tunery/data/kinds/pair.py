@@ -25,7 +25,10 @@ class PairKind:
     learned = say("pairs of a chosen and a rejected answer")
     sides = (say("chosen"), say("rejected"))
     loss_on: LossOn | None = answers.LOSS_ON
-    mismatch = None
+
+    def mismatch(self, loss_on: LossOn) -> Finding | None:
+        """None: methods for other rows reject these."""
+        return None
 
     def conversations(self, example: Pair) -> Sequence[Conversation]:
         """Prompt and chosen answer, prompt and rejected answer."""

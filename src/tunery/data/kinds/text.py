@@ -27,14 +27,17 @@ class TextKind:
     learned = say("plain text")
     sides: tuple[Phrase, ...] = ()
     loss_on: LossOn | None = None
-    mismatch = Finding(
-        "W730",
-        say(
-            "this is plain text but the method is for conversations: every token is "
-            "trained on and no chat template is used"
-        ),
-        say("If this is intended, set --method.type pretrain, or --data.accept W730."),
-    )
+
+    def mismatch(self, loss_on: LossOn) -> Finding | None:
+        """W730: a method for conversations trains on every token of a text."""
+        return Finding(
+            "W730",
+            say(
+                "this is plain text but the method is for conversations: every token is "
+                "trained on and no chat template is used"
+            ),
+            say("If this is intended, set --method.type pretrain, or --data.accept W730."),
+        )
 
     def conversations(self, example: Text) -> Sequence[Conversation]:
         """None: no template is applied."""

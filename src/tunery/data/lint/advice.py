@@ -8,7 +8,7 @@ from typing import Any
 
 from tunery.data.formats import FORMATS
 from tunery.data.formats.base import RowOptions
-from tunery.data.problems import Phrase, enumerated, say
+from tunery.data.problems import Phrase, column_name, enumerated, say
 from tunery.types import is_list, is_object
 
 Rows = Sequence[Mapping[str, Any]]
@@ -20,6 +20,8 @@ ANSWERS = (
 ANSWERING = ("assistant", "gpt")
 BESIDE = ("input", "context")
 DEEPEST = 3
+MOST_NAMED = 4
+"""Maximum number of columns that advice offers one by one."""
 DIVIDERS = "^:¦§@"  # which a shell needs no quotes for
 
 
@@ -56,6 +58,13 @@ def fix_for(rows: Rows, format: str, options: RowOptions) -> Phrase:
         for ours in FORMATS.get(format).required
         if all(options.column(ours) not in row for row in rows)
     ]
+    free = [name for name in _text_columns(rows) if name not in options.columns.values()
+            and name not in FORMATS.get(format).known]  # fmt: skip
+    if len(missing) == 1 and 0 < len(free) <= MOST_NAMED:
+        ways = [f"--data.columns.{missing[0]} {shlex.quote(name)}" for name in free]
+        if len(ways) == 1:
+            return say("Name the columns: {flags}.", flags=Phrase(ways[0]))
+        return say("Choose the column, one of: {ways}.", ways=Phrase(", ".join(ways)))
     return say(
         "Choose the column: {flags}. Available: {columns}.",
         flags=Phrase(" ".join(f"--data.columns.{ours} THEIRS" for ours in missing)),
@@ -72,10 +81,25 @@ def fix_without_format(rows: Rows) -> Phrase:
         )
     if path := "" if _answers(rows) else records_at(rows):
         return say("The rows are in a nested list: set --data.records_at {path}.", path=path)
-    if flags := settings_for(rows):
+    flags = settings_for(rows)
+    if flags and any(name != name.strip() for row in rows for name in map(str, row)):
+        return say(
+            "Some column names begin or end with a space. Remove it, or set the format and the "
+            "columns, likely: {flags}.",
+            flags=Phrase(flags),
+        )
+    if flags:
         return say("Set the format and its columns, likely: {flags}.", flags=Phrase(flags))
     if not any(isinstance(value, str) for row in rows for value in row.values()):
         return say("No column contains text: use a file with text or messages.")
+    if len(two := _text_columns(rows)) == 2:
+        return say(
+            "If {output} has the answers: --data.format alpaca --data.columns.instruction "
+            "{instruction} --data.columns.output {output}; or, to train on all text in a column: "
+            "--data.format text --data.columns.text {output}.",
+            instruction=shlex.quote(two[0]),
+            output=shlex.quote(two[1]),
+        )
     return say(
         "Set the format and its columns: --data.format alpaca --data.columns.instruction "
         "THEIRS --data.columns.output THEIRS, where THEIRS is one of {columns}; or, to "
@@ -146,7 +170,7 @@ def _messages(rows: Rows) -> tuple[str, dict[str, str]] | None:
 
 def _answers(rows: Rows) -> tuple[str, dict[str, str]] | None:
     """Columns of a question and its answer, recognized by their names."""
-    low = {str(column).lower(): str(column) for row in rows for column in row}
+    low = {str(column).strip().lower(): str(column) for row in rows for column in row}
     asks = next((low[name] for name in ASKS if name in low), None)
     answers = next((low[name] for name in ANSWERS if name in low), None)
     if asks is None or answers is None or asks == answers:
@@ -161,11 +185,17 @@ def _answers(rows: Rows) -> tuple[str, dict[str, str]] | None:
 
 def _texts(rows: Rows) -> tuple[str, dict[str, str]] | None:
     """The only column of text."""
-    texts = {c for row in rows for c, value in row.items() if isinstance(value, str)}
-    if len(texts) != 1 or texts & {*ASKS, *ANSWERS, "chosen", "rejected"}:
+    texts = _text_columns(rows)
+    if len(texts) != 1 or texts[0].strip() in {*ASKS, *ANSWERS, "chosen", "rejected", ""}:
         return None
-    return "text", {"text": texts.pop()}
+    return "text", {"text": texts[0]}
+
+
+def _text_columns(rows: Rows) -> list[str]:
+    """The columns with text, in order."""
+    found = (str(c) for row in rows for c, value in row.items() if isinstance(value, str))
+    return list(dict.fromkeys(found))
 
 
 def _columns(rows: Rows) -> str:
-    return enumerated(dict.fromkeys(str(key) for row in rows for key in row))
+    return enumerated(dict.fromkeys(column_name(str(key)) for row in rows for key in row))

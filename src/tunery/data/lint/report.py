@@ -14,12 +14,19 @@ ORDER = {"stop": 0, "warn": 1, "note": 2}
 
 @dataclass(slots=True)
 class Group:
-    """All problems with one code and level; only the first ones are kept as examples."""
+    """All problems with one code and level; the first ones are kept, and one of each advice."""
 
     code: str
     severity: Level
     count: int = 0
     examples: list[Problem] = field(default_factory=list[Problem])
+
+    def by_advice(self) -> list[list[Problem]]:
+        """The examples, those with the same advice together."""
+        found: dict[str, list[Problem]] = {}
+        for each in self.examples:
+            found.setdefault(each.fix.template, []).append(each)
+        return list(found.values())
 
 
 @dataclass(slots=True)
@@ -46,7 +53,8 @@ class Report:
             not known.
         sampled_by: The setting that determines this number; empty if every row is used once.
         times: How often ``NAME*2`` uses these rows.
-        untrained: Number of usable rows without a trained message, which a run drops.
+        untrained: Number of usable rows that a run drops: without a trained message, or of weight
+            0.
         idle: Settings without effect on the rows, by setting; reported only if they have no effect
             on the other datasets of the request either.
     """
@@ -72,12 +80,14 @@ class Report:
     idle: dict[str, Problem] = field(default_factory=dict[str, Problem])
 
     def add(self, problem: Problem, count: int = 1) -> None:
-        """Count a problem, and keep it if it is among the first with its code and level."""
+        """Count a problem, and keep it if it is among the first, or has advice of its own."""
         key = problem.code, problem.severity
         group = self.found.setdefault(key, Group(*key))
         group.count += count
-        if len(group.examples) < MAX_EXAMPLES:
-            group.examples.append(problem)
+        kept = group.examples
+        template = problem.fix.template
+        if len(kept) < MAX_EXAMPLES or all(template != each.fix.template for each in kept):
+            kept.append(problem)
 
     @property
     def ordered(self) -> list[Group]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from tunery.chat.remarks import NO_TRAINED_TOKEN, WEIGHS_NOTHING
 from tunery.data.dataset import Dataset
 from tunery.data.formats import Format, RowOptions
 from tunery.data.formats.base import never
@@ -26,10 +27,12 @@ from tunery.data.lint.settle import Settled, settle
 from tunery.data.lint.tally import Tally
 from tunery.data.lint.unused import foreign_keys, unused
 from tunery.data.lint.view import View
+from tunery.data.nothing_left import way_out
 from tunery.data.problems import FileProblem, Problem, RowProblem, say
 from tunery.data.sources import open_file
 from tunery.data.sources.base import Bad, Batch, FileSource
 from tunery.data.sources.jsonlines import OutOfRange
+from tunery.types import Conversation
 
 NAMED_FIX = say("To see whether yours does, add --model.name.")
 UNTRAINED_FIX = say("Remove the mark of the answer that the model should learn.")
@@ -81,6 +84,7 @@ class _Scanner:
         self.seen = Seen()
         self.keys: dict[str, None] = {}
         self.unread: Counter[str] = Counter()
+        self.left_out: Counter[str] = Counter()
         self.roles: dict[str, str] = {}
         self.total = sum(size_of(path) for path in dataset.files)
         self.done = 0
@@ -100,22 +104,31 @@ class _Scanner:
                 self.report.broken_files += 1
             self.done += size_of(path)
         if len(self.roles) > 1:  # one advice for the whole dataset
-            unknown = self.report.groups["E405"].examples
-            unknown[0] = replace(unknown[0], fix=all_mapped(self.roles))
+            unknown, fix = self.report.groups["E405"].examples, all_mapped(self.roles)
+            unknown[:] = [replace(each, fix=fix) for each in unknown]
         first = self.dataset.names[0] if self.dataset.names else self.dataset.name
         self._unused(first)
         for problem, count in self.tally.problems(first, self.report):
             if problem.code not in self.options.accept:
                 self.report.add(problem, count)
-        none = self.report.untrained and self.report.untrained >= self.report.good > 0
+        self.report.untrained = self.left_out.total()
+        none = self.report.untrained >= self.report.good > 0
         if none and not self.options.deduplicate:
-            found = say("no message of any row is trained on")
-            fix = say("Use other data, or change data.loss_on, data.max_length or data.too_long.")
-            self.report.add(Problem("E719", first, found, fix))
+            self.report.add(self._nothing_left(first))
         if self.report.kind is not None:
             for finding in row_kind_named(self.report.kind).about(self.report.tags):
                 self._add(Problem(finding.code, first, finding.found, finding.fix))
         return self.result
+
+    def _nothing_left(self, first: str) -> Problem:
+        """E719: all usable rows are left out of a run."""
+        assert self.report.kind is not None
+        found = say("no message of any row is trained on")
+        if self.left_out.keys() == {WEIGHS_NOTHING}:
+            found = say("the weight of every row is 0, so no row is trained on")
+        columns = self.result.options.columns
+        fix = way_out(self.left_out, row_kind_named(self.report.kind), columns)
+        return Problem("E719", first, found, fix)
 
     def _file(self, path: Path, name: str) -> None:
         source, notes = open_file(path, name, self.options.reading())
@@ -225,9 +238,11 @@ class _Scanner:
         conversations = kind.conversations(example)
         loss_on = kind.loss_on or self.options.loss_on
         if not all(messages.trains(each, loss_on) for each in conversations):
-            self.report.untrained += 1
+            self.left_out[NO_TRAINED_TOKEN] += 1
             left_out = say("no message is trained on (train, weight, loss), so the row is left out")
             self._add(view.problem("W734", i, left_out, UNTRAINED_FIX))
+        elif isinstance(example, Conversation) and example.weight == 0:
+            self.left_out[WEIGHS_NOTHING] += 1
         for conversation in conversations:
             self.report.by_template |= messages.depends_on_template(conversation)
             if any(message.name is not None for message in conversation.messages):

@@ -15,7 +15,7 @@ from tunery.data.kinds import fits, row_kind_named, row_kind_of
 from tunery.data.lint import advice
 from tunery.data.lint.options import CheckOptions
 from tunery.data.llamafactory import ALPACA
-from tunery.data.problems import Phrase, Problem, enumerated, say, visible
+from tunery.data.problems import Phrase, Problem, column_name, enumerated, say, visible
 from tunery.data.sources.base import FileSource
 from tunery.data.sources.delimited import DelimitedFile
 from tunery.types import is_object
@@ -111,8 +111,10 @@ def settle(
         if refused is not None:
             settled.hopeless = True
             settled.problems.append(Problem(refused.code, source.name, refused.found, refused.fix))
-        elif kind is not wanted and (other := kind.mismatch) and other.code not in check.accept:
-            settled.problems.append(Problem(other.code, source.name, other.found, other.fix))
+        elif kind is not wanted:
+            other = kind.mismatch(check.loss_on)
+            if other is not None and other.code not in check.accept:
+                settled.problems.append(Problem(other.code, source.name, other.found, other.fix))
     return settled
 
 
@@ -141,7 +143,7 @@ def _no_such_column(ours: str, format: str, source: FileSource) -> Problem:
 
 def _columns(sample: Sequence[dict[str, Any]]) -> str:
     names = list(dict.fromkeys(str(key) for row in sample for key in row))
-    return enumerated(names)
+    return enumerated(map(column_name, names))
 
 
 def _no_format(
@@ -214,7 +216,7 @@ def _column_lists(sample: Sequence[dict[str, Any]]) -> tuple[str, str, str]:
     read |= {name for each in formats for usual in each.usual.values() for name in usual}
     names = list(dict.fromkeys(str(key) for row in sample for key in row))
     parts = (names, [n for n in names if n in read], [n for n in names if n not in read])
-    columns, known, unknown = map(enumerated, parts)
+    columns, known, unknown = (enumerated(map(column_name, part)) for part in parts)
     return columns, known, unknown
 
 

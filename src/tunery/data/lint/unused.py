@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from tunery.data.formats import FORMATS
-from tunery.data.formats.base import Format, RowOptions
+from tunery.data.formats.base import UNREAD, Format, RowOptions, read_columns
 from tunery.data.formats.beside import LABELS
 from tunery.data.formats.flags import FLAGS
 from tunery.data.formats.messages import keys_of
-from tunery.data.problems import Phrase, Problem, enumerated, say, visible
+from tunery.data.groups import WEIGHT
+from tunery.data.problems import Phrase, Problem, column_name, enumerated, say, visible
 from tunery.types import Conversation, is_list, is_object
 
 # Columns by which other tools decide what is trained; they get their own warning if not read.
 WEIGHTS = frozenset({*FLAGS, "loss_weight", "train_mask", "assistant_masks"})
+OF_ROWS = "loss_weight"
+"""The one of them that holds a number for the whole row."""
+WITH_MESSAGES = ("openai", "sharegpt")
 MOST_CHARACTERS = 400
 CODES = frozenset({"W716", "W717", "W718", "W720", "W725"})
 """The codes of the problems from ``unused``."""
@@ -64,10 +70,7 @@ def unused(
             "W718",
             file,
             say("not used: {columns}; all rows count the same", columns=enumerated(weights)),
-            say(
-                "Give each message its own weight, 0 or 1, and remove rows that must not "
-                "be trained on."
-            ),
+            _fix_of_weights(weights, columns, format, options),
         )
     rejected = [name for name in left if name.startswith("rejected") and name not in undeclared]
     if rejected:
@@ -132,6 +135,37 @@ def _elsewhere(ours: str, format: Format, file: str) -> Problem:
     )
 
 
+def _fix_of_weights(
+    weights: Sequence[str], columns: Sequence[str], format: Format, options: RowOptions
+) -> Phrase:
+    """What to do about columns that weigh a row and are not read."""
+    if WEIGHT not in format.known:
+        return say(
+            "Rows of format {format} have no weight. To train some of them more often, move them "
+            "to a file of their own and repeat it: FILE*2. To train on all rows alike, "
+            "--data.accept W718.",
+            format=format.name,
+        )
+    if OF_ROWS in weights and options.column(WEIGHT) not in columns:
+        named = replace(options, columns={**options.columns, WEIGHT: OF_ROWS})
+        after = read_columns(format, columns, named)
+        lost = [ours for ours in format.known if options.column(ours) in columns
+                and after.column(ours) == UNREAD]  # fmt: skip
+        flags = [f"--data.columns.{ours} {shlex.quote(options.column(ours))}" for ours in lost]
+        return say(
+            "If it weighs the rows: {flags}; otherwise --data.accept W718.",
+            flags=" ".join([f"--data.columns.{WEIGHT} {OF_ROWS}", *flags]),
+        )
+    if format.name in WITH_MESSAGES:
+        return say(
+            "Give each message its own weight, 0 or 1, and remove rows that must not be trained on."
+        )
+    return say(
+        "Write a number in a column weight, such as 0.5 or 2, and remove rows that must not be "
+        "trained on."
+    )
+
+
 def _fix(columns: Sequence[str], rest: Sequence[str], format: Format) -> Phrase:
     """What to do about columns and keys that are not read."""
     label = next((name for name in LABELS if name in columns), None)
@@ -149,7 +183,7 @@ def _fix(columns: Sequence[str], rest: Sequence[str], format: Format) -> Phrase:
 def _label(name: str, columns: Sequence[str]) -> str:
     """The name of a column in a message; its number if it has no name."""
     if name.strip():
-        return name
+        return column_name(name)
     return str(say("column {n} (no name)", n=list(columns).index(name) + 1))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from tunery.data.problems import Problem, visible
 from tunery.i18n import joined, t
 
 WINDOW = 100
+MESSAGE = re.compile(r"(?:messages|conversations|prompt|completion|chosen|rejected)\[(\d+)\]")
+"""A field in a message, which is counted from 0 there."""
 DEFAULT_BAD_SHARE = 0.01
 
 
@@ -52,23 +55,39 @@ def _group(group: Group) -> Iterator[str]:
     if any(problem.about_setting for problem in group.examples):
         yield from _settings(group)
         return
-    for i, problem in enumerate(group.examples):
-        what = problem.place
-        if problem.record is not None:
-            what += "  " + t("(record {record})", record=f"{problem.record:,}")
-        tail = ""
-        if i == 0 and (count > 1 or problem.record is not None):
-            tail = "   " + (t("1 row") if count == 1 else t("{count} rows", count=f"{count:,}"))
-        yield f"{problem.code}  {what}{tail}" if i == 0 else f"      {what}"
-        sentence = problem.found.local()
-        if i == 0 or sentence != group.examples[0].found.local():
-            yield f"      {visible(sentence)}"
-        yield from caret(problem)
-    if count > len(group.examples) == MAX_EXAMPLES:
-        yield "      " + t("… and {count} more", count=f"{count - MAX_EXAMPLES:,}")
-    fix = group.examples[0].fix.local()
-    if fix:
-        yield "      " + t("fix: {fix}", fix=fix)
+    groups = group.by_advice()
+    for alike in groups:
+        for problem in alike:
+            yield from _example(problem, group, with_found=problem is alike[0])
+        if alike is groups[-1] and count > len(group.examples) >= MAX_EXAMPLES:
+            left = count - len(group.examples)
+            yield "      " + t("… and {count} more", count=f"{left:,}")
+        if fix := alike[0].fix.local():
+            yield "      " + t("fix: {fix}", fix=fix)
+
+
+def _example(problem: Problem, group: Group, *, with_found: bool) -> Iterator[str]:
+    """The place of a problem and what was found there, if it differs from the first one."""
+    first = group.examples[0]
+    what = problem.place
+    record = f"{problem.record:,}" if problem.record is not None else ""
+    if record and (found := MESSAGE.match(problem.field or "")):
+        number = int(found[1]) + 1
+        what += "  " + t("(record {record}, message {number})", record=record, number=number)
+    elif record:
+        what += "  " + t("(record {record})", record=record)
+    count = group.count
+    if problem is not first:
+        yield f"      {what}"
+    elif count > 1 or problem.record is not None:
+        number = t("1 row") if count == 1 else t("{count} rows", count=f"{count:,}")
+        yield f"{problem.code}  {what}   {number}"
+    else:
+        yield f"{problem.code}  {what}"
+    sentence = problem.found.local()
+    if with_found or sentence != first.found.local():
+        yield f"      {visible(sentence)}"
+    yield from caret(problem)
 
 
 def _settings(group: Group) -> Iterator[str]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 QUOTES = frozenset("‘’“”„‚«»–—…•€£©®°·×¿¡ªº§")
+ALONE = 0.25
+"""Factor of a text in which no two letters of the script are beside each other."""
 FINAL = frozenset("ςםןףץך")
 """Letters that only end words."""
 
@@ -43,7 +45,7 @@ def alphabet(letters: Sequence[str]) -> Callable[[str, str], float]:
 
     def score(text: str, characters: str) -> float:
         points = 0.0
-        capitals = wrong = small = 0
+        capitals = wrong = small = pairs = 0
         before = ""
         for c in text:
             if not c.isascii():
@@ -54,10 +56,12 @@ def alphabet(letters: Sequence[str]) -> Callable[[str, str], float]:
             if c.isalpha() and before.isalpha():
                 # Words of two alphabets, or a letter after one that only ends words.
                 wrong += c.isascii() != before.isascii() or before in FINAL
+                pairs += not c.isascii() and not before.isascii()
             before = c
         points -= 0.8 * capitals + 1.0 * wrong
         usual = not cased or small * 2 >= len(characters)
-        return max(0.0, points / len(characters)) * (1.0 if usual else 0.5)
+        whole = 1.0 if pairs else ALONE  # a word of the script has more than one of its letters
+        return max(0.0, points / len(characters)) * (1.0 if usual else 0.5) * whole
 
     return score
 
@@ -81,9 +85,10 @@ def accented(languages: Sequence[str], weight: float = 1.0) -> Callable[[str, st
             around = text[max(0, i - 1) : i] + text[i + 1 : i + 2]
             if c.isalpha() and c not in "ªº":
                 beside = any(each.isascii() and each.isalpha() for each in around)
+                word = 0.1 if any(map(str.isalpha, around)) else 0.5  # such as "à"
                 for at, language in enumerate(languages):
                     inside = c in language or c.lower() in language
-                    totals[at] += (1.0 if inside else 0.4) if beside else 0.1
+                    totals[at] += (1.0 if inside else 0.4) if beside else word if inside else 0.1
             elif c in QUOTES:
                 alone = not any(each.isalpha() and not each.isascii() for each in around)
                 totals = [each + (0.8 if alone else 0.1) for each in totals]

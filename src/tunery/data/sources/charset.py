@@ -34,6 +34,12 @@ ENOUGH = 1_000
 """If there are this many more UTF-8 lines than others, the others are considered damaged."""
 SAFE = re.compile(rb"[\x00-\x2f]")
 """Bytes that are never the second byte of a character."""
+RARE = 20
+"""Of lines in another encoding, at most one in so many is valid UTF-8 by accident."""
+MIXED = say(
+    "No single encoding is right for this file: correct such rows, or write the whole file again "
+    "in UTF-8."
+)
 LEAST = 0.15
 """Minimum score of a candidate, from 0 to 1."""
 
@@ -76,8 +82,8 @@ HANGUL = frozenset(
     "현속두레차타피최파설노체건직날길잘알좋답질문한글십운령토려하설달반르디크우리집집"
 )
 MARKS = frozenset("，。！？、；：“”‘’（）《》「」『』【】…—·～－　％＂")
-CONTROLS = re.compile("[\x80-\x9f]")
-"""Characters that no text has: other encodings have letters at these bytes."""
+CONTROLS = re.compile("[\x00-\x08\x0e-\x19\x1c-\x1f\x7f-\x9f]")
+"""Characters that no text has: binary content, or bytes at which other encodings have letters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +92,7 @@ class Guess:
 
     Args:
         encodings: Encodings that decode it to plausible text, the likeliest first; may be empty.
-        mixed: Whether most of its non-ASCII lines are UTF-8, so no single encoding is right.
+        mixed: Whether its other non-ASCII lines are UTF-8, so no single encoding is right.
         sure: Whether the first encoding is clearly likelier than the second.
     """
 
@@ -127,7 +133,15 @@ def not_utf8(
         )
     else:
         what = say("byte {at} (0x{byte}) is not UTF-8", **place)
-    if found.mixed:
+    if found.mixed and words:
+        what = say(
+            "byte {at} (0x{byte}) is not UTF-8, unlike other rows: the file mixes encodings; "
+            "here it may be {words}",
+            words="; ".join(words),
+            **place,
+        )
+        fix = MIXED
+    elif found.mixed:
         what = say("byte {at} (0x{byte}) is not UTF-8, unlike other rows", **place)
         fix = say("Correct this row, or remove it.")
     elif found.sure:
@@ -153,6 +167,8 @@ def wrong_encoding(name: str, path: Path, encoding: str, why: str) -> Problem:
     found = guess(path)
     if _decodes(path, "utf-8"):
         fix = say("The file is UTF-8: remove --data.encoding.")
+    elif found.mixed:
+        fix = MIXED
     elif found.encodings:
         names = ", ".join(found.encodings)
         fix = say("Set --data.encoding to the file's encoding, likely {names}.", names=names)
@@ -180,6 +196,7 @@ def _guess(path: Path, size: int, changed: int) -> Guess:
     sample, good, bad = _sample(path)
     if good > bad:
         return Guess((), mixed=True, sure=False)
+    mixed = good * RARE > bad
     scored: list[tuple[float, str, str]] = []
     for encoding, score_of in SCORERS:
         try:
@@ -201,7 +218,7 @@ def _guess(path: Path, size: int, changed: int) -> Guess:
     kept = kept[:MAX_CANDIDATES]
     names = tuple(name for _, name, _ in kept)
     sure = len(kept) == 1 or (len(kept) > 1 and kept[0][0] > 1.5 * kept[1][0])
-    return Guess(names, mixed=False, sure=sure)
+    return Guess(names, mixed=mixed, sure=sure)
 
 
 def _sample(path: Path) -> tuple[bytes, int, int]:

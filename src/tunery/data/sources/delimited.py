@@ -174,6 +174,19 @@ class DelimitedFile:
         if not self.header:
             return tuple(str(i + 1) for i in range(len(cells)))
         names = [cell.strip() for cell in cells]
+        if names and not any(names):
+            raise FileProblem(
+                Problem(
+                    "E143",
+                    self.name,
+                    say("all cells of the header are empty ({count})", count=len(names)),
+                    say(
+                        "Write the names of the columns in the first line. If the file has no "
+                        "header: --data.header false; its columns are 1, 2, 3."
+                    ),
+                    line=1,
+                )
+            )
         seen: set[str] = set()
         for name in names:
             if name and name in seen:
@@ -216,7 +229,7 @@ class DelimitedFile:
                     self.name,
                     say("the quotes in this row are not closed")
                     if "unexpected end" in what
-                    else say("this row cannot be parsed: {why}", why=what[:80]),
+                    else say("text follows the closing quote of a cell"),
                     say('Close the quotes; inside a quoted cell, write a quote twice: "".'),
                     line=line,
                     record=record or None,

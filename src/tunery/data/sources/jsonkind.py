@@ -9,6 +9,7 @@ from typing import Any
 
 from tunery.data.problems import Problem, say
 from tunery.data.sources.base import ReadOptions
+from tunery.data.sources.mislabelled import json_in_table, refuse_other
 from tunery.types import is_object
 
 FIRST_CHARACTERS = 4 * 1024 * 1024
@@ -28,10 +29,16 @@ def json_kind(
         options: How the file is read.
         notes: Notes are appended to this list.
 
+    Raises:
+        FileProblem: E128, the content is a table or YAML.
+
     Returns:
         ``array``, ``lines``, ``object``, ``stream`` (objects that span lines), ``blank``, or the
         suffix of a CSV, TSV or text file.
     """
+    if suffix in (".csv", ".tsv") and (kind := json_in_table(path, skip, options)):
+        notes.append(_note_of(kind, name))
+        return kind
     if suffix in (".csv", ".tsv", ".txt"):
         return suffix
     with path.open("rb") as file:
@@ -42,13 +49,12 @@ def json_kind(
             if suffix in (".jsonl", ".ndjson"):
                 if rest.strip() and _complete(head, list):
                     return "lines"
-                notes.append(
-                    Problem("N113", name, say("the content is a JSON array and is read as such"))
-                )
+                notes.append(_note_of("array", name))
             return "array"
         if options.records_at:
             return "array"
         if first[:1] != b"{":
+            refuse_other(path, name, skip)
             return "lines" if first or suffix in (".jsonl", ".ndjson") else "blank"
         file.seek(skip)
         filled = (piece for piece in iter(lambda: file.readline(64 << 20), b"") if piece.strip())
@@ -58,9 +64,7 @@ def json_kind(
         if is_jsonl:
             return "object" if not second and _numbered(line) else "lines"
         if second.lstrip()[:1] == b"{":
-            notes.append(
-                Problem("N114", name, say("the content is JSON Lines and is read as such"))
-            )
+            notes.append(_note_of("lines", name))
             return "lines"
         return "object"
     follower = _after_first(path, skip) if second else None
@@ -73,6 +77,13 @@ def json_kind(
     if is_jsonl or (second.lstrip()[:1] == b"{" and line.rstrip()[-1:] == b"}"):
         return "lines"
     return "object"
+
+
+def _note_of(kind: str, name: str) -> Problem:
+    """N113 or N114: the content is not what the suffix says."""
+    if kind == "array":
+        return Problem("N113", name, say("the content is a JSON array and is read as such"))
+    return Problem("N114", name, say("the content is JSON Lines and is read as such"))
 
 
 def _complete(line: bytes, kind: type) -> bool:

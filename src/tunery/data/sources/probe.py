@@ -41,11 +41,15 @@ FOREIGN = (
     (b"\xfd7zXZ", "xz content"),
     (b"SQLite format 3", "an SQLite database"),
     (b"\x93NUMPY", "a NumPy array"),
-    (b"\x80\x04\x95", "a Python pickle"),
+    (b"\x80\x02", "a Python pickle"),
+    (b"\x80\x03", "a Python pickle"),
+    (b"\x80\x04", "a Python pickle"),
+    (b"\x80\x05", "a Python pickle"),
     (b"\xd0\xcf\x11\xe0", "an old Office document"),
     (b"GGUF", "a GGUF model"),
 )
 UTF8 = ("utf-8", "utf-8-sig", "ascii")
+CONTROL_BYTES = re.compile(rb"[\x00-\x08\x0e-\x19\x1c-\x1f\x7f]")
 MAX_RATIO = 200
 RATIO_FREE_BYTES = 8 * 1024 * 1024
 
@@ -273,7 +277,7 @@ def _utf8(
     if head.startswith(codecs.BOM_UTF8):
         notes.append(Problem("N110", name, say("byte-order mark ignored")))
         return path, 3
-    if b"\x00" in head[:256]:
+    if b"\x00" in head[:256] or _is_binary(head[:256]):
         utf16 = head[1:2] == b"\x00" or head[:1] == b"\x00"
         raise _stop(
             name,
@@ -284,6 +288,16 @@ def _utf8(
             else say("Expected {kinds}, or gzip of these.", kinds=" ".join(SUFFIXES)),
         )
     return path, 0
+
+
+def _is_binary(start: bytes) -> bool:
+    """Whether bytes that are not UTF-8 are no text in any encoding: they have control characters.
+
+    One of them may be in a text by mistake.
+    """
+    if codecs.getincrementaldecoder("utf-8")("replace").decode(start).count("\ufffd") == 0:
+        return False
+    return len(CONTROL_BYTES.findall(start)) > max(1, len(start) // 32)
 
 
 def _cached(path: Path, name: str, purpose: str) -> Path:

@@ -143,13 +143,22 @@ def _syntax(error: json.JSONDecodeError, text: str) -> tuple[str, int, Phrase, P
     return (
         "E106",
         at,
-        say("{what}, found {found}", what=say(_expected(error.msg)), found=_found(rest)),
+        say("{what}, found {found}", what=_expected(error.msg), found=_found(rest)),
         say("Correct the line."),
     )
 
 
-def _expected(message: str) -> str:
-    return message[:1].lower() + message[1:].removesuffix(" at")
+def _expected(message: str) -> Phrase:
+    """What JSON needs at the place, in our words."""
+    if "property name" in message:
+        return say("expected a key in double quotes")
+    if "':'" in message:
+        return say("expected : after the key")
+    if "','" in message:
+        return say("expected , or a closing bracket")
+    if "trailing comma" in message:  # Python 3.13
+        return say("expected no comma before a closing bracket")
+    return say("expected a value")
 
 
 def _found(rest: str) -> Phrase:

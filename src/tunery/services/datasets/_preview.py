@@ -26,8 +26,8 @@ READING = (
 )
 """The ``data`` settings that decide how rows are read."""
 Progress = Callable[[int, int], None]
-NOTICED = frozenset({"W714", "W726", "W727", "W728", "W732"})
-"""Warnings about which rows and columns are read, shown with every previewed row."""
+NOTICED = frozenset({"W707", "W714", "W726", "W727", "W728", "W732"})
+"""Warnings about how rows and columns are read, shown with every previewed row."""
 Fetching = Callable[["ProgressEvent"], None]
 
 
