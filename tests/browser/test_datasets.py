@@ -208,6 +208,51 @@ def test_a_table_without_names_or_with_another_separator_is_cut_as_a_person_says
     expect(page.locator("#span")).to_have_text("1–2 of 2")
 
 
+def test_a_table_in_another_encoding_is_read_after_one_click(
+    server: Any, page: Page, tmp_path: Path
+) -> None:
+    file = tmp_path / "问答.csv"
+    file.write_bytes("instruction,output\n几点关门？,午夜关门，周末两点。\n".encode("gb18030"))
+    page.goto("/datasets")
+    page.get_by_label("Drop a file here").set_input_files(file)
+    problem = page.get_by_role("alert").filter(has_text="is not UTF-8")
+    expect(problem).to_contain_text("问答.csv:2: byte 1 (0xBC)")
+    problem.get_by_role("button", name="Encoding = gb18030").click()
+    expect(page.get_by_label("Encoding", exact=True)).to_have_value("gb18030")
+    expect(page.locator("#preview .turns")).to_contain_text("几点关门？")
+    page.get_by_label("Encoding", exact=True).select_option("big5")
+    expect(page.locator("#preview")).not_to_contain_text("几点关门？")
+    page.get_by_label("Encoding", exact=True).select_option("gb18030")
+    expect(page.locator("#preview .turns")).to_contain_text("几点关门？")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("问答")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("1 row")
+
+
+def test_advice_about_bad_rows_is_followed_where_it_stands(
+    server: Any, page: Page, tmp_path: Path, troubles: Any
+) -> None:
+    troubles.allow("422")  # the refusal is the test
+    answer = {"role": "assistant", "content": "b"}
+    rows = [{"messages": [{"role": "user", "content": f"a{n}"}, answer]} for n in range(3)]
+    rows.append({"messages": [{"role": "bot", "content": "a"}, answer]})
+    rows.append({"messages": [{"role": "user", "content": ""}, answer]})
+    page.goto("/datasets")
+    page.get_by_label("Drop a file here").set_input_files(write(tmp_path / "odd.jsonl", rows))
+    page.get_by_role("button", name="Save", exact=True).click()
+    page.get_by_role("button", name="Role map: bot = user").click()
+    also = page.get_by_role("list", name="Also set")
+    expect(also.get_by_role("listitem")).to_have_text(re.compile("Role map: bot = user"))
+    page.get_by_role("button", name="Allow empty columns = messages").click()
+    expect(also.get_by_role("listitem")).to_have_count(2)
+    page.get_by_role("button", name="Remove Allow empty columns = messages").click()
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_text("1 of 5 rows cannot be used.")).to_be_visible()
+    page.get_by_role("button", name="Allow empty columns = messages", exact=True).click()
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("5 rows")
+
+
 @pytest.mark.parametrize(
     ("path", "ready"),
     [
