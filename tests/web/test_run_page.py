@@ -89,6 +89,26 @@ def test_the_page_shows_a_run_as_it_is_now_and_not_as_the_list_kept_it(
     os.close(lock)
 
 
+def test_a_worker_that_starts_is_a_phase_until_it_marks_its_first(client) -> None:
+    folder = create("mine", Config(), {})
+    lock = try_lock(folder.lock_file)  # somebody works on it
+    assert lock is not None
+    silent = client.get("/runs/mine/-/parts").text
+    with EventWriter(folder.events_file) as writer:
+        writer.write("status", status="running", pid=1)
+        running = client.get("/runs/mine/-/parts").text
+        writer.write("phase", phase="data", state="begin")
+        reading = client.get("/runs/mine/-/parts").text
+    os.close(lock)
+    for text in (silent, running):
+        marked = text.partition('aria-current="step"')[2].partition("</li>")[0]
+        assert "Starting the worker" in marked
+        assert "data-since" in marked
+        assert "<b>–</b>" in text.partition("<span>Step</span>")[2][:40]
+    assert "Starting the worker" not in reading
+    assert reading.count('aria-current="step"') == 1
+
+
 def test_the_list_shows_paths_by_their_last_part_and_the_whole_on_hover() -> None:
     names = ["/data/a b/rows.jsonl", "owner/name", "identity", "~/x/", "./m"]
     assert formats.short_names(names) == "rows.jsonl, owner/name, identity, x, m"

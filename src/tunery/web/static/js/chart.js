@@ -19,8 +19,16 @@ const TINY = 1e-3;
 /**
  * @typedef {{label: string, color: string, width?: number, faint?: boolean, dots?: boolean}} Series
  * @typedef {(number | null | undefined)[]} Column
- * @typedef {{x: number[], ys: Column[], xLabel: string, markers?: number[], isTime?: boolean}} Points
+ * @typedef {{x: number[], ys: Column[], xLabel: string, markers?: number[], isTime?: boolean, end?: number}} Points end: where the x axis of a single point ends
  */
+
+/** As many digits as tell the values apart, for the figures of an axis. @param {number[]} ticks @param {(value: number) => string} format */
+export function tickTexts(ticks, format) {
+  const texts = ticks.map(format);
+  if (format !== shortNumber || new Set(texts).size === ticks.length) return texts;
+  const step = Math.min(...ticks.slice(1).map((tick, i) => Math.abs(tick - ticks[i])).filter(Boolean));
+  return ticks.map((tick) => tick.toFixed(Math.min(12, Math.max(0, Math.ceil(-Math.log10(step) - 1e-9)))));
+}
 
 /** @param {number} value */
 export function shortNumber(value) {
@@ -64,10 +72,10 @@ export function makeChart(element, { title, series, format = shortNumber }) {
       height: element.clientHeight || 130,
       legend: { show: false },
       cursor: { y: false, points: { size: 7 }, drag: { x: true, y: false } },
-      scales: { x: { time: false }, y: { distr: wanted.log ? 3 : 1, range } },
+      scales: { x: { time: false, range: span }, y: { distr: wanted.log ? 3 : 1, range } },
       axes: [
         { ...axis, values: (/** @type {any} */ _, /** @type {number[]} */ ticks) => ticks.map(across), space: points.isTime ? 90 : 60, size: 28 },
-        { ...axis, values: (/** @type {any} */ _, /** @type {number[]} */ ticks) => ticks.map((v) => (v === null ? "" : format(v))), size: 56 },
+        { ...axis, values: (/** @type {any} */ _, /** @type {number[]} */ ticks) => (ticks.includes(/** @type {any} */ (null)) ? ticks.map((v) => (v === null ? "" : format(v))) : tickTexts(ticks, format)), size: 56 },
       ],
       series: [{}, ...series.map((line) => ({
         label: line.label,
@@ -87,6 +95,12 @@ export function makeChart(element, { title, series, format = shortNumber }) {
   }
 
   const data = () => [points.x, ...points.ys];
+
+  /** The x axis: a single point gets the whole run, or a little room, instead of uPlot's 0 to 100. @param {any} _ @param {number | null} low @param {number | null} high @returns {[number, number]} */
+  function span(_, low, high) {
+    if (low === null || high === null) return [0, 1];
+    return low < high ? [low, high] : [low, points.end && points.end > low ? points.end : low + 1];
+  }
 
   /** @param {any} _ @param {number | null} low @param {number | null} high */
   function range(_, low, high) {
