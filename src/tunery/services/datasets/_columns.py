@@ -290,7 +290,7 @@ def _entries(file: Path) -> list[Dataset]:
 
 def _gone(dataset: Dataset) -> str:
     gone = [path.name for path in dataset.files if not path.is_file()]
-    return t("Files not found: {names}.", names=", ".join(gone)) if gone else ""
+    return t("Files not found: {names}.", names=joined(*gone, between=", ")) if gone else ""
 
 
 def _where(entry: Dataset) -> str:

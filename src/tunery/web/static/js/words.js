@@ -59,6 +59,9 @@ export function joined(...sentences) {
   }, "");
 }
 
+/** Names one after the other, with the comma of the page's language. @param {string[]} names */
+export const listed = (names) => names.join(inChinese ? "、" : ", ");
+
 /** @param {number | null | undefined} value @param {number} [digits] */
 export function number(value, digits) {
   if (value === null || value === undefined) return "–";

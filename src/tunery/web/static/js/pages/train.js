@@ -6,7 +6,7 @@
 import { $, $$, announce, data, debounce, el, fieldError, recall, remember, url } from "../dom.js";
 import { del, post, problemOf, put } from "../api.js";
 import { busy, copy, showProblem, toast } from "../shell.js";
-import { bytes, duration, joined, number, percent, t } from "../words.js";
+import { bytes, duration, joined, listed, number, percent, t } from "../words.js";
 import { followJob } from "../job.js";
 import { refused } from "../refused.js";
 import { allowFolder } from "../remedies.js";
@@ -232,7 +232,7 @@ function missing() {
   const wrong = Object.keys(state.errors).filter((path) => path !== "data.train" || state.values[path]?.value.length);
   if (wrong.length) return [wrong.length === 1 ? t("1 field to fix") : t("{n} fields to fix", { n: wrong.length }), focusFirstError];
   if (state.errors["data.train"]) return [t("Choose a dataset"), () => control(settingsOf("data.train")[0])?.focus()];
-  if (state.empty.length) return [t("Fill in {names}", { names: state.empty.join(", ") }), () => mend({ action: "fill" })];
+  if (state.empty.length) return [t("Fill in {names}", { names: listed(state.empty) }), () => mend({ action: "fill" })];
   if (!nameFits()) return [t("1 field to fix"), () => $("#f-run-name").focus()];
   if (fetching) return [t("Downloading {name}…", { name: fetching }), () => $("#fetching").scrollIntoView({ block: "center" })];
   if (state.fetch) return [t("Download {model} first", { model: state.fetch }), () => mend({ action: "download", model: state.fetch })];
