@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
-from tests.browser.looking import check_page
+from tests.browser.looking import NARROW, check_page
 
 SCRIPT = "<img src=x onerror=alert(1)>"
 ROWS = [{"instruction": f"q{n} {SCRIPT}", "output": f"a{n}\n第{n}行 😀"} for n in range(1, 41)]
@@ -273,6 +273,23 @@ def test_each_page_is_whole_in_both_languages_themes_and_widths(
         name=name,
         ready=lambda tab: expect(tab.locator(ready).first).to_be_visible(timeout=60_000),
     )
+
+
+@pytest.mark.parametrize(("path", "table"), [("/datasets", "#datasets"), ("/models", "#models")])
+def test_on_a_phone_every_cell_and_button_of_a_list_is_on_the_screen(
+    demo_home: Path, server: Any, page: Page, path: str, table: str
+) -> None:
+    page.set_viewport_size(NARROW)
+    page.goto(path)
+    rows = page.locator(f"{table} tbody tr")
+    expect(rows.first).to_be_visible()
+    parts = rows.first.locator("td, .actions > *")
+    assert parts.count() > 7
+    for part in parts.all():
+        box = part.bounding_box()
+        assert box is not None
+        assert 0 <= box["x"] <= box["x"] + box["width"] <= NARROW["width"]
+    expect(rows.first.get_by_role("link", name="Train")).to_be_visible()
 
 
 def test_the_page_of_columns_is_whole_and_shows_hostile_names_as_text(
