@@ -121,6 +121,7 @@ def test_a_chart_with_one_point_says_so_by_itself_and_its_axes_tell_values_apart
         chart = page.locator('[data-chart="loss"] .chart')
         expect(chart.locator("canvas")).to_be_visible()
         expect(page.get_by_text("Charts appear after the first step.")).to_be_hidden()
+        expect(chart).to_have_attribute("data-to", "3")
         shot("run-one-point")
     texts = page.evaluate(
         """async () => {

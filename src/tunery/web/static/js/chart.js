@@ -72,7 +72,7 @@ export function makeChart(element, { title, series, format = shortNumber }) {
       height: element.clientHeight || 130,
       legend: { show: false },
       cursor: { y: false, points: { size: 7 }, drag: { x: true, y: false } },
-      scales: { x: { time: false, range: span }, y: { distr: wanted.log ? 3 : 1, range } },
+      scales: { x: { time: false }, y: { distr: wanted.log ? 3 : 1, range } },
       axes: [
         { ...axis, values: (/** @type {any} */ _, /** @type {number[]} */ ticks) => ticks.map(across), space: points.isTime ? 90 : 60, size: 28 },
         { ...axis, values: (/** @type {any} */ _, /** @type {number[]} */ ticks) => (ticks.includes(/** @type {any} */ (null)) ? ticks.map((v) => (v === null ? "" : format(v))) : tickTexts(ticks, format)), size: 56 },
@@ -87,19 +87,21 @@ export function makeChart(element, { title, series, format = shortNumber }) {
       hooks: {
         setSelect: [(/** @type {any} */ u) => { if (u.select.width > 0) zoomed = true; }],
         setCursor: [showTip],
-        draw: [drawMarkers],
+        draw: [drawMarkers, (/** @type {any} */ u) => { element.dataset.to = String(u.scales.x.max); }],
       },
     }, data(), element);
+    widen();
     plot.over.append(tip);
     plot.over.addEventListener("dblclick", () => { zoomed = false; });
   }
 
   const data = () => [points.x, ...points.ys];
 
-  /** The x axis: a single point gets the whole run, or a little room, instead of uPlot's 0 to 100. @param {any} _ @param {number | null} low @param {number | null} high @returns {[number, number]} */
-  function span(_, low, high) {
-    if (low === null || high === null) return [0, 1];
-    return low < high ? [low, high] : [low, points.end && points.end > low ? points.end : low + 1];
+  /** Gives the x axis of a single point the whole run, or a little room, where uPlot draws 0 to 100. */
+  function widen() {
+    const [at, ...others] = points.x;
+    if (at === undefined || others.length) return;
+    plot.setScale("x", { min: at, max: points.end && points.end > at ? points.end : at + 1 });
   }
 
   /** @param {any} _ @param {number | null} low @param {number | null} high */
@@ -177,6 +179,7 @@ export function makeChart(element, { title, series, format = shortNumber }) {
     element.setAttribute("aria-label", summary());
     if (!plot) return build();
     plot.setData(data(), !zoomed);
+    if (!zoomed) widen();
     if (zoomed) plot.redraw();
   }
 
