@@ -285,6 +285,8 @@ def test_on_a_phone_every_cell_and_button_of_a_list_is_on_the_screen(
     expect(rows.first).to_be_visible()
     parts = rows.first.locator("td, .actions > *")
     assert parts.count() > 7
+    room = page.locator(f".scroll:has({table})")
+    assert room.evaluate("each => each.scrollWidth - each.clientWidth") <= 0
     for part in parts.all():
         box = part.bounding_box()
         assert box is not None
