@@ -100,11 +100,15 @@ class Phrase:
     def __str__(self) -> str:
         values = {name: english(value) for name, value in self.values.items()}
         if _IN_A_ROW.fullmatch(self.template):
-            return _in_a_row(values.values())
+            return _in_a_row(values.values(), map(_is_plain, self.values.values()))
         return agreed(self.template, values).format(**values) if values else self.template
 
     def local(self) -> str:
         """The sentence, translated, including the phrases in its values."""
+        if _IN_A_ROW.fullmatch(self.template):
+            wide = language() == "zh"
+            parts = self.values.values()
+            return _in_a_row(map(_local, parts), (wide or _is_plain(p) for p in parts))
         return translated(self.template, **{n: _local(v) for n, v in self.values.items()})
 
     def stored(self) -> list[Any]:
@@ -186,7 +190,8 @@ def either(words: Sequence[str]) -> str:
     return t("{first} or {last}", first=", ".join(words[:-1]), last=words[-1])
 
 
-_LISTED = re.compile(r"\{part0\}(?:; \{part\d+\})+")
+_LISTED = re.compile(r"\{part0\}(?:(; |, )\{part\d+\})(?:\1\{part\d+\})*")
+_LIST_SIGNS = {"; ": "；", ", ": "、"}
 _IN_A_ROW = re.compile(r"\{part0\}(?:\. \{part\d+\})+")
 """The phrase of ``joined``: where its full stops go depends on what the parts end with."""
 
@@ -194,18 +199,29 @@ _ENDED = re.compile(r"[.!?:;,…。！？：；，][\"')\]”’」』）]*$")
 _CLOSED_WIDE = re.compile(r"[。！？：；，][”’」』）]*$")
 
 
-def _in_a_row(parts: Iterable[Any]) -> str:
-    """Sentences one after the other, each but the last ended."""
-    text = ""
-    for part in map(str, parts):
+def _in_a_row(parts: Iterable[Any], wide: Iterable[bool]) -> str:
+    """Sentences one after the other, each but the last ended.
+
+    Args:
+        parts: The sentences.
+        wide: For each, whether the stop after it is ``。`` if it has Chinese characters.
+    """
+    text, before = "", False
+    for part, may_be_wide in zip(map(str, parts), wide, strict=True):
         text = text.rstrip(" ")
         if text and not _ENDED.search(text):
-            text += "。" if _is_chinese(text) else "."
+            text += "。" if before and _has_chinese(text) else "."
         text += part if not text or _CLOSED_WIDE.search(text) else f" {part}"
+        before = may_be_wide
     return text
 
 
-def _is_chinese(text: str) -> bool:
+def _is_plain(part: Any) -> bool:
+    """Whether a part is not a phrase, so that its characters alone tell its language."""
+    return phrase_of(part) is None
+
+
+def _has_chinese(text: str) -> bool:
     return any("\u4e00" <= character <= "\u9fff" for character in text)
 
 
@@ -251,12 +267,13 @@ def agreed(english: str, values: Mapping[str, Any]) -> str:
 
 
 def _filled(english: str, values: Mapping[str, Any]) -> str:
-    if _IN_A_ROW.fullmatch(english):
-        return _in_a_row(values.values())
     in_chinese = language() == "zh"
     if in_chinese:
         listed = _LISTED.fullmatch(english)
-        text = english.replace("; ", "；") if listed else _chinese().get(english, english)
+        if listed:
+            text = english.replace(listed[1], _LIST_SIGNS[listed[1]])
+        else:
+            text = _chinese().get(english, english)
     else:
         text = english
     by = _wording.get()

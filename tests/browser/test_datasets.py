@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
-from tests.browser.looking import check_page
+from tests.browser.looking import NARROW, check_page
 
 SCRIPT = "<img src=x onerror=alert(1)>"
 ROWS = [{"instruction": f"q{n} {SCRIPT}", "output": f"a{n}\n第{n}行 😀"} for n in range(1, 41)]
@@ -208,6 +208,51 @@ def test_a_table_without_names_or_with_another_separator_is_cut_as_a_person_says
     expect(page.locator("#span")).to_have_text("1–2 of 2")
 
 
+def test_a_table_in_another_encoding_is_read_after_one_click(
+    server: Any, page: Page, tmp_path: Path
+) -> None:
+    file = tmp_path / "问答.csv"
+    file.write_bytes("instruction,output\n几点关门？,午夜关门，周末两点。\n".encode("gb18030"))
+    page.goto("/datasets")
+    page.get_by_label("Drop a file here").set_input_files(file)
+    problem = page.get_by_role("alert").filter(has_text="is not UTF-8")
+    expect(problem).to_contain_text("问答.csv:2: byte 1 (0xBC)")
+    problem.get_by_role("button", name="Encoding = gb18030").click()
+    expect(page.get_by_label("Encoding", exact=True)).to_have_value("gb18030")
+    expect(page.locator("#preview .turns")).to_contain_text("几点关门？")
+    page.get_by_label("Encoding", exact=True).select_option("big5")
+    expect(page.locator("#preview")).not_to_contain_text("几点关门？")
+    page.get_by_label("Encoding", exact=True).select_option("gb18030")
+    expect(page.locator("#preview .turns")).to_contain_text("几点关门？")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("问答")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("1 row")
+
+
+def test_advice_about_bad_rows_is_followed_where_it_stands(
+    server: Any, page: Page, tmp_path: Path, troubles: Any
+) -> None:
+    troubles.allow("422")  # the refusal is the test
+    answer = {"role": "assistant", "content": "b"}
+    rows = [{"messages": [{"role": "user", "content": f"a{n}"}, answer]} for n in range(3)]
+    rows.append({"messages": [{"role": "bot", "content": "a"}, answer]})
+    rows.append({"messages": [{"role": "user", "content": ""}, answer]})
+    page.goto("/datasets")
+    page.get_by_label("Drop a file here").set_input_files(write(tmp_path / "odd.jsonl", rows))
+    page.get_by_role("button", name="Save", exact=True).click()
+    page.get_by_role("button", name="Role map: bot = user").click()
+    also = page.get_by_role("list", name="Also set")
+    expect(also.get_by_role("listitem")).to_have_text(re.compile("Role map: bot = user"))
+    page.get_by_role("button", name="Allow empty columns = messages").click()
+    expect(also.get_by_role("listitem")).to_have_count(2)
+    page.get_by_role("button", name="Remove Allow empty columns = messages").click()
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_text("1 of 5 rows cannot be used.")).to_be_visible()
+    page.get_by_role("button", name="Allow empty columns = messages", exact=True).click()
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("5 rows")
+
+
 @pytest.mark.parametrize(
     ("path", "ready"),
     [
@@ -228,6 +273,25 @@ def test_each_page_is_whole_in_both_languages_themes_and_widths(
         name=name,
         ready=lambda tab: expect(tab.locator(ready).first).to_be_visible(timeout=60_000),
     )
+
+
+@pytest.mark.parametrize(("path", "table"), [("/datasets", "#datasets"), ("/models", "#models")])
+def test_on_a_phone_every_cell_and_button_of_a_list_is_on_the_screen(
+    demo_home: Path, server: Any, page: Page, path: str, table: str
+) -> None:
+    page.set_viewport_size(NARROW)
+    page.goto(path)
+    rows = page.locator(f"{table} tbody tr")
+    expect(rows.first).to_be_visible()
+    parts = rows.first.locator("td, .actions > *")
+    assert parts.count() > 7
+    room = page.locator(f".scroll:has({table})")
+    assert room.evaluate("each => each.scrollWidth - each.clientWidth") <= 0
+    for part in parts.all():
+        box = part.bounding_box()
+        assert box is not None
+        assert 0 <= box["x"] <= box["x"] + box["width"] <= NARROW["width"]
+    expect(rows.first.get_by_role("link", name="Train")).to_be_visible()
 
 
 def test_the_page_of_columns_is_whole_and_shows_hostile_names_as_text(

@@ -128,6 +128,32 @@ def test_a_run_that_is_not_prepared_yet_gets_its_charts_when_it_begins(page: Pag
         expect(page.get_by_role("img", name="Reward margin: Step 1 to 5")).to_be_visible()
 
 
+def test_a_chart_with_one_point_says_so_by_itself_and_its_axes_tell_values_apart(
+    page: Page, shot
+) -> None:
+    folder = working("short")
+    with EventWriter(folder.events_file) as writer:
+        writer.write("status", status="running", pid=1)
+        writer.write("plan", num_steps=3, trained_parameters=1, total_parameters=2)
+        writer.write("eval", step=0, loss=3.388, best=True)
+        page.goto("/runs/short")
+        chart = page.locator('[data-chart="loss"] .chart')
+        expect(chart.locator("canvas")).to_be_visible()
+        expect(page.get_by_text("Charts appear after the first step.")).to_be_hidden()
+        expect(chart).to_have_attribute("data-to", "3")
+        shot("run-one-point")
+    texts = page.evaluate(
+        """async () => {
+          const { tickTexts, shortNumber } = await import(
+            document.querySelector("script[src*='pages/run.js']").src
+              .replace("pages/run.js", "chart.js"));
+          const both = [[10.7902, 10.7904, 10.7906], [3.2, 3.25, 3.3]];
+          return both.map((ticks) => tickTexts(ticks, shortNumber));
+        }"""
+    )
+    assert texts == [["10.7902", "10.7904", "10.7906"], ["3.2", "3.25", "3.3"]]
+
+
 def test_a_comparison_is_readable(page: Page) -> None:
     write_run("a", steps=80)
     write_run("b", steps=40)

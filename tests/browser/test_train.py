@@ -56,9 +56,38 @@ def test_what_is_typed_offline_is_sent_later(model: Path, server, page: Page, tr
     page.get_by_label("Epochs", exact=True).fill("7")
     expect(page.locator("#draft-state")).to_have_text("Offline: saved in this browser")
     page.context.set_offline(False)
-    expect(page.locator("#draft-state")).to_have_text("1 field to fix")
+    expect(page.locator("#draft-state")).to_have_text("Draft saved")
     page.reload()
     expect(page.get_by_label("Epochs", exact=True)).to_have_value("7")
+
+
+def test_an_untouched_form_is_neutral_and_an_own_file_is_entered_by_its_path(
+    model: Path, server, page: Page, shot
+) -> None:
+    own = model / "mine" / "own.jsonl"
+    own.parent.mkdir()
+    own.write_text('{"instruction": "q", "output": "a"}\n' * 30)
+    page.goto(f"{server.url}/train")
+    start, state = page.locator("#start"), page.locator("#draft-state")
+    expect(start).to_have_text("Choose a dataset")
+    expect(state).to_have_text("Draft saved")
+    datasets = page.get_by_label("Datasets", exact=True).first
+    expect(datasets).not_to_have_attribute("aria-invalid", "true")
+    empty = page.get_by_text("there is nothing to train on")
+    expect(empty).to_have_count(0)
+    start.click()
+    expect(datasets).to_be_focused()
+    expect(empty).to_have_count(1)
+    expect(page.get_by_role("button", name="Datasets = identity")).to_have_count(1)
+    expect(page.get_by_role("link", name="Add a dataset")).to_be_visible()
+    shot("train-no-dataset")
+    datasets.select_option(label="Another file or folder…")
+    path = page.get_by_label("Another file or folder", exact=True)
+    path.fill(str(own))
+    path.press("Enter")
+    expect(page.locator(".names").first).to_contain_text("own.jsonl")
+    expect(start).to_have_text("Start training")
+    expect(state).to_have_text("Draft saved")
 
 
 def test_only_the_settings_of_the_chosen_method_are_shown(model: Path, server, page: Page):

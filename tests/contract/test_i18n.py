@@ -271,7 +271,7 @@ def test_the_tables_are_in_the_package():
 
 
 ONE_NAME = {
-    "模型库": ("模型中心", "模型站点", "模型仓库", "模型来源", "Hub 上"),
+    "模型库": ("模型中心", "模型站点", "模型仓库", "模型来源", "Hub 上", "站点"),
     "评估": ("评测",),
     "回放": ("用于重放",),
     "隔离": ("搁置", "放到一边"),
@@ -280,6 +280,16 @@ ONE_NAME = {
     "完全匹配": ("精确匹配", "完全一致"),
 }
 """One Chinese name for one thing, and the names that were used beside it."""
+
+
+def test_a_hub_is_never_called_a_repository_in_chinese():
+    english = re.compile(r"\bhubs?\b", re.I)
+    wrong = {
+        key: chinese
+        for key, chinese in i18n._chinese().items()
+        if english.search(key) and not re.search(r"\brepo", key) and "仓库" in chinese
+    }
+    assert wrong == {}
 
 
 def test_one_thing_has_one_chinese_name():

@@ -56,6 +56,15 @@ def test_the_likeliest_encoding_of_a_short_text_is_its_own(
     assert excerpt(content, at, encoding) in text
 
 
+def test_beside_a_certain_encoding_no_other_is_offered(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    rows = "question,answer\n蓝鹭酒馆几点关门？,蓝鹭酒馆平日午夜关门，周末凌晨两点。\n"
+    path.write_bytes(rows.encode("gb18030"))
+    found = guess(path)
+    assert found.sure
+    assert found.encodings == ("gb18030",)
+
+
 def test_letters_at_the_bytes_of_controls_are_not_latin_1(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_bytes('{"text": "Příliš žluť"}\n'.encode("cp1250"))

@@ -47,6 +47,14 @@ def test_sentences_inside_sentences_and_after_one_another_are_said_again_as_well
         assert i18n.Phrase.of(json.loads(json.dumps(row.phrase.stored()))).local() == row
 
 
+def test_an_english_sentence_that_quotes_chinese_ends_with_an_english_full_stop():
+    quoting = say("it may be {words}", words="gb18030: 你好")
+    row = joined(quoting, say("Save the file as UTF-8."))
+    assert row == str(row.phrase) == "it may be gb18030: 你好. Save the file as UTF-8."
+    with speaking("zh"):
+        assert "你好。" in joined(quoting, say("Save the file as UTF-8."))
+
+
 @pytest.mark.parametrize(
     ("parts", "english"),
     [

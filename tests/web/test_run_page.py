@@ -89,6 +89,53 @@ def test_the_page_shows_a_run_as_it_is_now_and_not_as_the_list_kept_it(
     os.close(lock)
 
 
+def test_a_worker_that_starts_is_a_phase_until_it_marks_its_first(client) -> None:
+    folder = create("mine", Config(), {})
+    lock = try_lock(folder.lock_file)  # somebody works on it
+    assert lock is not None
+    silent = client.get("/runs/mine/-/parts").text
+    with EventWriter(folder.events_file) as writer:
+        writer.write("status", status="running", pid=1)
+        running = client.get("/runs/mine/-/parts").text
+        writer.write("phase", phase="data", state="begin")
+        reading = client.get("/runs/mine/-/parts").text
+    os.close(lock)
+    for text in (silent, running):
+        marked = text.partition('aria-current="step"')[2].partition("</li>")[0]
+        assert "Starting the worker" in marked
+        assert "data-since" in marked
+        assert "<b>–</b>" in text.partition("<span>Step</span>")[2][:40]
+    assert "Starting the worker" not in reading
+    assert reading.count('aria-current="step"') == 1
+
+
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_settings_and_environment_are_in_words_without_empty_values(client, lang) -> None:
+    made = {
+        "created": "2026-11-28T10:07:07+00:00",
+        "rows": {"read": 54, "used": 54, "quarantined": 0, "filtered": {}},
+        "model": {"name": "demo", "kind": "demo", "base": None, "revision": None, "notes": [],
+                  "num_parameters": 134515008, "size_bytes": 269060552, "context_length": 8192},
+        "hardware": {"cores": 2, "memory_bytes": 25276063744},
+    }  # fmt: skip
+    config = Config.model_validate(
+        {"data": {"train": ["heron", "two*2"]}, "train": {"max_steps": 3}}
+    )
+    create("mine", config, made)
+    client.cookies.set("tunery_lang", lang)
+    text = client.get("/runs/mine?tab=settings").text
+    assert "--data.train &#39;heron,two*2&#39; --train.max_steps 3" in text
+    panel = text.partition('data-panel="settings"')[2].partition('data-panel="data"')[0]
+    table, _, rest = panel.partition("YAML")
+    shown = table.partition("<tbody>")[2] + rest.partition('class="kv left"')[2]
+    for raw in ("null", "None", "[]", "{}", "kind demo", "memory_bytes", "25276063744", "[&#34;"):
+        assert raw not in shown, raw
+    for word in ("134,515,008", "256.6 MiB", "23.5 GiB", "8,192 "):
+        assert word in shown, word
+    label = {"en": "Max steps", "zh": "最大步数"}[lang]
+    assert f'{label} <code class="small muted">train.max_steps</code>' in shown
+
+
 def test_the_list_shows_paths_by_their_last_part_and_the_whole_on_hover() -> None:
     names = ["/data/a b/rows.jsonl", "owner/name", "identity", "~/x/", "./m"]
     assert formats.short_names(names) == "rows.jsonl, owner/name, identity, x, m"

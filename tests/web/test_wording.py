@@ -12,6 +12,17 @@ from tunery.errors import DataError, TuneryError
 from tunery.i18n import t
 from tunery.runs.events import EventWriter
 from tunery.services import settings
+from tunery.web import formats
+
+
+def test_chinese_has_no_space_beside_a_label_and_lists_names_with_its_own_comma():
+    with i18n.speaking("zh"):
+        for said in ("data.train 是空的", "请看 data.train：是空的"):
+            assert " " not in settings.for_the_page(said)
+        assert settings.for_the_page("data.train is empty") == "“数据集” is empty"
+        assert i18n.joined("/a", "/b", "/c", between=", ") == "/a、/b、/c"
+        assert formats.short_names(["/x/a", "b"]) == "a、b"
+    assert i18n.joined("/a", "/b", between=", ") == "/a, /b"
 
 
 @pytest.mark.parametrize(

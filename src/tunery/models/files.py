@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tunery.errors import ModelError
-from tunery.i18n import t
+from tunery.i18n import joined, t
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -315,7 +315,7 @@ def _no_weights(folder: Path, fix: str) -> ModelError:
                 "{folder}: the weights are pickle files ({files}), which can run code "
                 "when opened; only safetensors files are loaded.",
                 folder=folder,
-                files=", ".join(pickles[:3]),
+                files=joined(*pickles[:3], between=", "),
             ),
             fix=t(
                 "Look for a version with safetensors, or convert it in a sandbox: load "
@@ -328,7 +328,7 @@ def _no_weights(folder: Path, fix: str) -> ModelError:
             t(
                 "{folder}: the weights are GGUF files ({files}).",
                 folder=folder,
-                files=", ".join(ggufs[:5]),
+                files=joined(*ggufs[:5], between=", "),
             ),
             fix=t("Choose one of them: {path}", path=folder / ggufs[0]),
             path=folder,

@@ -16,7 +16,7 @@ from typing import Literal
 
 from tunery import env
 from tunery.errors import ModelError
-from tunery.i18n import t
+from tunery.i18n import joined, t
 from tunery.models import demo, files, hub, hubcache, modelscope
 from tunery.models.download import Downloader, Policy, Wanted
 from tunery.models.hub import SAFE_PATH, Listing, RemoteFile
@@ -178,7 +178,11 @@ def _unusable(names: dict[str, RemoteFile], repo: str) -> ModelError:
     ggufs = sorted(name for name in names if name.endswith(".gguf"))
     if ggufs:
         return ModelError(
-            t("{repo}: contains only GGUF files ({files}).", repo=repo, files=", ".join(ggufs[:4])),
+            t(
+                "{repo}: contains only GGUF files ({files}).",
+                repo=repo,
+                files=joined(*ggufs[:4], between=", "),
+            ),
             fix=t(
                 "Use the repository it was made from, or download one of the files by "
                 "other means and use its path."
@@ -191,7 +195,7 @@ def _unusable(names: dict[str, RemoteFile], repo: str) -> ModelError:
                 "{repo}: contains only pickle weights ({files}), which can run code when "
                 "opened; nothing was downloaded.",
                 repo=repo,
-                files=", ".join(pickles[:3]),
+                files=joined(*pickles[:3], between=", "),
             ),
             fix=t("Look for a version with safetensors (many repos have one in a branch)."),
             model=repo,

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 
 from tunery import env
-from tunery.i18n import t
+from tunery.i18n import joined, t
 
 
 def number(value: float | None, digits: int | None = None) -> str:
@@ -57,7 +57,7 @@ def short_name(name: str | None) -> str:
 
 def short_names(names: Sequence[str]) -> str:
     """Names with their paths shortened, separated by commas."""
-    return ", ".join(map(short_name, names))
+    return joined(*map(short_name, names), between=", ")
 
 
 def moment(stamp: float | None) -> str:

@@ -19,6 +19,7 @@ import contextvars
 import gzip
 import json
 import os
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -27,7 +28,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
 from tunery import __version__, env
-from tunery.i18n import language, t, translated
+from tunery.i18n import joined, language, t, translated
 from tunery.state import set_aside
 from tunery.web import assets, formats
 
@@ -109,6 +110,11 @@ def words(*sentences: str) -> Markup:
     return Markup('<script type="application/json" data-words>{}</script>').format(Markup(text))
 
 
+def listed(names: Sequence[str]) -> str:
+    """Names one after the other, with the comma of the current language."""
+    return joined(*names, between=", ")
+
+
 def data(name: str, value: Any) -> Markup:
     """Write plain data for ``data(name)`` of ``static/js/dom.js``."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
@@ -146,6 +152,7 @@ def _environment() -> Environment:
         "t": t,
         "words": words,
         "data": data,
+        "listed": listed,
         "url": url,
         "static": static,
         "human_bytes": env.human_bytes,

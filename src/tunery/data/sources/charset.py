@@ -91,9 +91,10 @@ class Guess:
     """The guess for a file that is not UTF-8.
 
     Args:
-        encodings: Encodings that decode it to plausible text, the likeliest first; may be empty.
+        encodings: Encodings that decode it to plausible text, the likeliest first; may be empty;
+            only one if it is clearly likelier than any other.
         mixed: Whether its other non-ASCII lines are UTF-8, so no single encoding is right.
-        sure: Whether the first encoding is clearly likelier than the second.
+        sure: Whether the first encoding is clearly likelier than any other.
     """
 
     encodings: tuple[str, ...]
@@ -215,9 +216,8 @@ def _guess(path: Path, size: int, changed: int) -> Guess:
         likely = not kept or each[0] >= kept[0][0] / 2
         if likely and all(each[2] != other for _, _, other in kept) and _decodes(path, each[1]):
             kept.append(each)
-    kept = kept[:MAX_CANDIDATES]
-    names = tuple(name for _, name, _ in kept)
     sure = len(kept) == 1 or (len(kept) > 1 and kept[0][0] > 1.5 * kept[1][0])
+    names = tuple(name for _, name, _ in kept[: 1 if sure else MAX_CANDIDATES])
     return Guess(names, mixed=mixed, sure=sure)
 
 

@@ -14,7 +14,7 @@ from tunery.errors import DataError
 from tunery.i18n import t
 from tunery.server.api.body import Body
 from tunery.server.api.named import DatasetName, DataSettings, ModelName
-from tunery.services import datasets
+from tunery.services import datasets, settings
 
 router = APIRouter(prefix="/api/v1/datasets", tags=["datasets"])
 RANGE = re.compile(r"bytes (\d{1,15})-(\d{1,15})/(\d{1,15})")
@@ -107,13 +107,17 @@ def add(new: NewDataset) -> dict[str, Any]:
 
     Returns ``{"job"}`` if it takes longer. A version number is appended if the name is taken.
     """
-    return datasets.add_source(new.source, new.name, new.data, skip_bad=new.skip_bad)
+    try:
+        return datasets.add_source(new.source, new.name, new.data, skip_bad=new.skip_bad)
+    except DataError as error:
+        settings.with_ways(error.fields)
+        raise
 
 
 @router.post("/propose")
 def propose(source: Source) -> dict[str, Any]:
     """Propose how to read a source: its format, its columns and three sample rows."""
-    return datasets.propose_columns(source.source, source.data)
+    return settings.with_ways(datasets.propose_columns(source.source, source.data))
 
 
 @router.post("/bring", status_code=202)
@@ -279,14 +283,14 @@ def statistics(
 def checks(name: str) -> dict[str, Any]:
     """Get the results of the check; returns ``{"job"}`` while a large dataset is checked."""
     datasets.named(name)
-    return datasets.known_check(name)
+    return settings.with_places(datasets.known_check(name))
 
 
 @router.post("/{name}/checks")
 def check_again(name: str) -> dict[str, Any]:
     """Check the dataset again, even if the last results are still valid."""
     datasets.named(name)
-    return datasets.known_check(name, again=True)
+    return settings.with_places(datasets.known_check(name, again=True))
 
 
 @router.post("/{name}/skip-bad", status_code=201)

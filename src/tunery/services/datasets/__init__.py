@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from tunery.services.datasets._checks import check_job, known_check
     from tunery.services.datasets._columns import (
         UPLOAD_PREFIX,
+        encodings,
         import_entries,
         propose_columns,
         source_path,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         template_names,
     )
     from tunery.services.datasets._named import (
+        READING,
         add,
         check,
         listing,
@@ -68,6 +70,7 @@ else:
 
 __all__ = [
     "MAX_PAGE",
+    "READING",
     "ROWS_FILE",
     "UPLOAD_CHUNK_BYTES",
     "UPLOAD_LIMIT_VARIABLE",
@@ -89,6 +92,7 @@ __all__ = [
     "describe",
     "discard_upload",
     "edit_rows",
+    "encodings",
     "fetch_model",
     "fetch_source",
     "fill_in",

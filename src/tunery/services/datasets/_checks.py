@@ -21,7 +21,7 @@ from tunery.data.lint.report import Report
 from tunery.data.problems import FileProblem, Phrase, Problem, visible
 from tunery.data.sources.base import Bad
 from tunery.data.variables import PLACEHOLDER
-from tunery.i18n import t
+from tunery.i18n import joined, t
 from tunery.jobs import start as jobs
 from tunery.jobs.process import Handle
 from tunery.services.datasets import _named
@@ -209,7 +209,7 @@ def _in_words(kept: dict[str, Any]) -> dict[str, Any]:
             **example,
             "place": _place(example),
             "found": Phrase.of(example["found"]).local(),
-            "fix": Phrase.of(example["fix"]).local(),
+            "fix": joined(Phrase.of(example["fix"])),
         }
 
     found = [

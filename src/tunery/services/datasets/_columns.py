@@ -30,7 +30,7 @@ from tunery.i18n import joined, t
 from tunery.services import machine
 from tunery.services.datasets import _uploads
 from tunery.services.datasets._copies import is_free, next_version
-from tunery.services.datasets._rows import rows_page
+from tunery.services.datasets._rows import is_columnar, rows_page
 
 PREVIEWED = 3
 SHOWN_RAW = 5
@@ -125,7 +125,29 @@ def propose_columns(source: str, data: Mapping[str, Any] | None = None) -> dict[
         "preview": [] if name is None else examples(shown["rows"], name, options),
         "raw": [_raw(row, shown["columns"]) for row in shown["rows"][:SHOWN_RAW]],
         "table": _table(dataset, config),
+        "encoding": None
+        if is_columnar(dataset, config)
+        else CheckOptions.of(config).over(dataset).encoding,
     }
+
+
+def encodings() -> list[tuple[str, str]]:
+    """The encodings that are offered for text files, each with what it is used for."""
+    uses = {
+        t("simplified Chinese"): ("gb18030",),
+        t("traditional Chinese"): ("big5",),
+        t("Japanese"): ("shift_jis", "euc_jp"),
+        t("Korean"): ("euc_kr",),
+        t("Western European"): ("cp1252",),
+        t("Central European"): ("cp1250", "iso8859_2"),
+        t("Cyrillic"): ("cp1251", "koi8_r"),
+        t("Greek"): ("cp1253",),
+        t("Turkish"): ("cp1254",),
+        t("Hebrew"): ("cp1255",),
+        t("Arabic"): ("cp1256",),
+    }
+    labelled = [(each, f"{each} · {use}") for use, names in uses.items() for each in names]
+    return [("utf-8", "utf-8"), ("utf-16", "utf-16"), *labelled]
 
 
 def _guessed(
@@ -189,13 +211,15 @@ def examples(
     found: list[dict[str, Any]] = []
     for row in rows[:PREVIEWED]:
         if "values" not in row:
-            found.append({"row": row["number"], "problem": row["problem"]})
+            found.append(
+                {"row": row["number"], "problem": row["problem"], "fix": row.get("fix", "")}
+            )
             continue
         try:
             example = convert(shape, row["values"], options)
         except RowProblem as error:
             said = coded(error.code, joined(error.found, error.fix))
-            found.append({"row": row["number"], "problem": said})
+            found.append({"row": row["number"], "problem": said, "fix": joined(error.fix)})
             continue
         found.append({"row": row["number"], **row_kind(example).shown(example)})
     return found
@@ -267,7 +291,7 @@ def _entries(file: Path) -> list[Dataset]:
 
 def _gone(dataset: Dataset) -> str:
     gone = [path.name for path in dataset.files if not path.is_file()]
-    return t("Files not found: {names}.", names=", ".join(gone)) if gone else ""
+    return t("Files not found: {names}.", names=joined(*gone, between=", ")) if gone else ""
 
 
 def _where(entry: Dataset) -> str:

@@ -22,7 +22,7 @@ from tunery.data.registered import registered
 from tunery.data.sources.base import Bad
 from tunery.data.variables import PLACEHOLDER, fill
 from tunery.errors import DataError
-from tunery.i18n import t
+from tunery.i18n import joined, t
 from tunery.runs.store import list_runs
 from tunery.services.datasets import _copies, _named
 from tunery.services.datasets._rows import Raw, each_row, located, plain, size_bytes, strings
@@ -123,7 +123,7 @@ def fill_in(name: str, variables: Mapping[str, str], *, save_as: str = "") -> di
         raise DataError(
             t(
                 "{names}: no value entered yet.",
-                names=", ".join("{{" + blank + "}}" for blank in missing),
+                names=joined(*("{{" + blank + "}}" for blank in missing), between=", "),
             ),
             fix=t("Enter a value for each."),
             code="blank",

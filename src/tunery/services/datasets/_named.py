@@ -44,7 +44,8 @@ READING = (
     "allow_empty",
     "merge_same_role",
 )
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,80}")
+NAME = re.compile(r"[^\W_][\w.-]{0,80}")
+MAX_NAME_BYTES = 200
 
 
 def listing(catalog: Path | None = None) -> list[dict[str, Any]]:
@@ -242,7 +243,7 @@ def usable(name: str) -> None:
         raise DataError(
             t("{name} is the name of a built-in dataset.", name=name), fix=t("Choose another name.")
         )
-    if not NAME.fullmatch(name):
+    if not NAME.fullmatch(name) or len(name.encode()) > MAX_NAME_BYTES:
         raise DataError(
             t("{name!r} cannot be used as a dataset name.", name=name),
             fix=t("Use letters, digits, dots, dashes and underscores."),

@@ -304,7 +304,8 @@ class _Reader:
         if bad is not None:
             problem = bad.problem
             said = coded(problem.code, problem.found.local())
-            return row | {"problem": said, "raw": visible(bad.raw, RAW_CHARACTERS)}
+            raw = visible(bad.raw, RAW_CHARACTERS)
+            return row | {"problem": said, "fix": joined(bad.problem.fix), "raw": raw}
         try:
             value = file.source.load(file.starts[at])
         except (OSError, ValueError, LookupError, StopIteration, RecursionError) as error:

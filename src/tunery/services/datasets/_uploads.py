@@ -2,7 +2,8 @@
 
 An upload is a folder ``TUNERY_HOME/datasets/uploads/ID`` with ``upload.json`` and ``content.part``;
 when the last byte has arrived, the content is renamed (and a zip archive extracted) into ``files``.
-File names are chosen here: the browser's name for a file is only displayed.
+File names are made here from the letters and digits of the browser's name, so that messages name
+the file as its owner does.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import re
 import secrets
 import shutil
 import time
+import unicodedata
 from collections.abc import Generator, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,6 +35,7 @@ UPLOAD_CHUNK_BYTES = 4 * 1024 * 1024
 MAX_BYTES = 20 * 1024**3
 FLOOR_BYTES = 512 * 1024 * 1024
 KEPT_SECONDS = 7 * 24 * 3600
+MAX_NAME_BYTES = 150
 MAX_PASTED = 4 * 1024 * 1024
 UPLOAD_LIMIT_VARIABLE = "TUNERY_MAX_UPLOAD_BYTES"
 PREFERENCE = "upload_bytes"
@@ -229,7 +232,7 @@ def _finish(upload: Upload) -> None:
             _, upload.left_out = unpack(_part(upload), staging)
             _part(upload).unlink()
         else:
-            _part(upload).replace(staging / f"{stem(upload.name)}{suffix}")
+            _part(upload).replace(staging / f"{_readable(upload.name, suffix)}{suffix}")
     except DataError:
         shutil.rmtree(upload.folder, ignore_errors=True)
         raise
@@ -250,9 +253,21 @@ def _suffix(name: str) -> str | None:
 
 
 def stem(name: str) -> str:
-    """A dataset name from a file name: lower-case letters, digits and dashes."""
-    made = re.sub(r"[^A-Za-z0-9]+", "-", name.split(".")[0]).strip("-").lower()[:40]
+    """A dataset name from a file name: lower-case letters of any script, digits and dashes."""
+    composed = unicodedata.normalize("NFC", name.split(".")[0])
+    made = re.sub(r"[\W_]+", "-", composed).strip("-").lower()[:40].rstrip("-")
     return made or "rows"
+
+
+def _readable(name: str, suffix: str) -> str:
+    """The stem of a file name as people know it, with letters, digits and plain signs only."""
+    composed = unicodedata.normalize("NFC", name)[: -len(suffix)]
+    kept = "".join(
+        each if each in " _()-" or unicodedata.category(each)[0] in "LNM" else "-"
+        for each in composed
+    )
+    whole = kept.encode("utf-8")[:MAX_NAME_BYTES].decode("utf-8", "ignore").strip(" -")
+    return whole or "rows"
 
 
 def suggested_name(upload: Upload) -> str:

@@ -10,19 +10,23 @@ from tunery.config import settings
 from tunery.config.config import Config
 from tunery.config.load import dump, read_frozen, read_frozen_meta
 from tunery.data.letters import grouped
+from tunery.i18n import joined, t
 from tunery.redaction import redact
 from tunery.runs.folder import open_run
+from tunery.services.runs._environment import Lines, in_words
 from tunery.services.runs._log import log_lines
 from tunery.services.runs._view import view
-from tunery.services.settings import flat
+from tunery.services.settings import flat, label_of, words_of
+from tunery.types import is_list, is_mapping
 from tunery.workers.folder import read_json
 
 
 @dataclass(frozen=True)
 class SettingRow:
-    """A setting of the run and its default."""
+    """A setting of the run and its default, each as people write it; empty if there is none."""
 
     path: str
+    label: str
     value: str
     default: str
     changed: bool
@@ -42,8 +46,9 @@ def setting_rows(config: Config) -> list[SettingRow]:
         listed.append(
             SettingRow(
                 path,
-                settings.show(value),
-                settings.show(setting.default),
+                label_of(setting.key, path),
+                _shown(value),
+                _shown(setting.default),
                 changed=value != setting.default,
                 help=setting.help(),
             )
@@ -54,10 +59,30 @@ def setting_rows(config: Config) -> list[SettingRow]:
 def command(config: Config) -> str:
     """The command that starts the same run again, with every setting that is not a default."""
     parts = ["tunery", "train"]
-    rows = [row for row in setting_rows(config) if row.changed and row.path != "preset"]
-    for row in rows:
-        parts += [f"--{row.path}", row.value]
+    values = flat(config)
+    for row in setting_rows(config):
+        if row.changed and row.path != "preset":
+            parts += [f"--{row.path}", _argument(row.path, values[row.path])]
     return shlex.join(parts)
+
+
+def _argument(path: str, value: Any) -> str:
+    """A value as the command line takes it: a list of words without brackets."""
+    if value and is_list(value) and all(isinstance(each, str) for each in value):
+        return words_of(path, value)[0].partition("=")[2]
+    return settings.show(value)
+
+
+def _shown(value: Any) -> str:
+    if value is None or value in ("", [], {}):
+        return ""
+    if isinstance(value, bool):
+        return t("on") if value else t("off")
+    if is_list(value):
+        return joined(*(settings.show(each) for each in value), between=", ")
+    if is_mapping(value):
+        return "\n".join(f"{name}: {settings.show(each)}" for name, each in value.items())
+    return settings.show(value)
 
 
 @dataclass(frozen=True)
@@ -68,6 +93,11 @@ class Made:
     command: str
     yaml: str
     environment: dict[str, Any]
+
+    @property
+    def recorded(self) -> list[tuple[str, Lines]]:
+        """The environment in words."""
+        return in_words(self.environment)
 
 
 def made(name: str) -> Made:

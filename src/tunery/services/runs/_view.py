@@ -7,6 +7,7 @@ the same answers; sentences are in the current language.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -53,6 +54,7 @@ class Phase:
 def _phases() -> list[tuple[str, str, tuple[str, ...]]]:
     return [
         ("queue", t("Queue"), ()),
+        ("start", t("Starting the worker"), ()),
         ("data", t("Reading data"), ("data", "tokenize")),
         ("model", t("Loading model"), ("model",)),
         ("prepare", t("Preparing"), ("replay", "others", "teacher", "reference", "before")),
@@ -266,6 +268,10 @@ def phases(told: RunLog, state: RunStatus) -> list[Phase]:
                 continue
             now = "on" if state.status == "queued" else "done"
             listed.append(Phase(key, label, now, waited))
+        elif key == "start":
+            since = _starting_seconds(events, state)
+            if since is not None:
+                listed.append(Phase(key, label, "on", since))
         elif open_phase in parts and state.is_live and state.status != "queued":
             listed.append(Phase(key, label, "on", sum(times) if times else None, progress))
         else:
@@ -288,6 +294,18 @@ def _attempt(told: RunLog) -> list[Event]:
             if not waits and not resumed_after_pause:
                 begin = i
     return events[begin:]
+
+
+def _starting_seconds(events: Sequence[Event], state: RunStatus) -> float | None:
+    """How long the worker has been starting; None once it has marked a phase, or if it waits."""
+    if not state.is_live or any(event["type"] in ("phase", "step") for event in events):
+        return None
+    if state.starting:
+        return max(0.0, time.time() - (state.started or time.time())) if not events else 0.0
+    running = next((e for e in events if e.get("status") == "running"), None)
+    if running is None:
+        return None
+    return max(0.0, time.monotonic() - (number(running.get("clock")) or time.monotonic()))
 
 
 def _queued_seconds(events: Sequence[Event]) -> float | None:

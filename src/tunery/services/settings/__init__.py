@@ -25,8 +25,9 @@ if TYPE_CHECKING:
         put_draft_yaml,
         rename_draft,
     )
-    from tunery.services.settings._filled import fields_of_values, fill_form
+    from tunery.services.settings._filled import fields_of_values, fill_form, words_of
     from tunery.services.settings._forms import Field, Form, Option, choices, form, label_of
+    from tunery.services.settings._reading import with_places, with_ways
     from tunery.services.settings._recipes import has_recipe, preset_of
     from tunery.services.settings._remedies import with_remedies
     from tunery.services.settings._showing import diff, flat, listed, presets, rows, written
@@ -40,5 +41,6 @@ __all__ = [
     "delete_draft", "diff", "draft_for", "fields_of_values", "fill_form", "flat", "for_the_page",
     "form", "get_draft", "has_recipe", "label_of", "last_draft", "list_drafts", "listed",
     "make_draft", "named", "no_such_draft", "plan_draft", "plan_in_words", "preset_of", "presets",
-    "put_draft", "put_draft_yaml", "rename_draft", "rows", "with_remedies", "written",
+    "put_draft", "put_draft_yaml", "rename_draft", "rows", "with_places", "with_remedies",
+    "with_ways", "words_of", "written",
 ]  # fmt: skip

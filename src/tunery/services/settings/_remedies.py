@@ -51,6 +51,19 @@ def of_sentence(fix: str) -> list[dict[str, Any]]:
     return found[:MOST]
 
 
+def changes_in(fix: str | Phrase) -> list[tuple[str, str]]:
+    """The settings that a sentence mentions with a value, as (path, value)."""
+    return list(_changes(phrase_of(fix) or Phrase(str(fix))))
+
+
+def paths_in(fix: str | Phrase) -> list[str]:
+    """The paths of all settings that a sentence mentions, with or without a value."""
+    phrase = phrase_of(fix) or Phrase(str(fix))
+    inner = [each for value in phrase.values.values() if (each := phrase_of(value)) is not None]
+    here = [each.path for each in _wording.named(phrase.template)]
+    return here + [path for each in inner for path in paths_in(each)]
+
+
 def _changes(phrase: Phrase) -> Iterator[tuple[str, str]]:
     """The settings with values that a sentence mentions, including those in nested phrases."""
     values = {name: english(value) for name, value in phrase.values.items()}

@@ -33,9 +33,15 @@ class DatasetsView:
 
 @dataclass(frozen=True, slots=True)
 class AddView:
-    """The view of dataset_add.html: the source whose columns are shown."""
+    """The view of dataset_add.html.
+
+    Args:
+        source: The source whose columns are shown.
+        encodings: Encodings of text files, each with its label.
+    """
 
     source: str
+    encodings: list[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +76,7 @@ def datasets(request: Request) -> HTMLResponse:
 @router.get("/datasets/-/add")
 def add(request: Request, source: str = "") -> HTMLResponse:
     """Render the page on which a source gets a format, columns and a name."""
-    return render(request, "dataset_add.html", AddView(source[:4096]))
+    return render(request, "dataset_add.html", AddView(source[:4096], dataset_service.encodings()))
 
 
 @router.get("/datasets/{name}")

@@ -79,7 +79,8 @@ class TrainView:
         kind, options = field.kind, [(o.value, o.label) for o in field.options]
         attributes = {"data-path": field.path, "data-kind": kind}
         if kind == "list" and listed:
-            kind, options, value = "select", [("", t("Add…")), *listed], ""
+            another = ("\n", t("Another file or folder…"))
+            kind, options, value = "select", [("", t("Add…")), *listed, another], ""
             attributes["data-kind"] = "names"
         elif field.source == "models":
             known = [(str(value), str(value))] if value not in dict(listed) else []

@@ -19,8 +19,16 @@ const TINY = 1e-3;
 /**
  * @typedef {{label: string, color: string, width?: number, faint?: boolean, dots?: boolean}} Series
  * @typedef {(number | null | undefined)[]} Column
- * @typedef {{x: number[], ys: Column[], xLabel: string, markers?: number[], isTime?: boolean}} Points
+ * @typedef {{x: number[], ys: Column[], xLabel: string, markers?: number[], isTime?: boolean, end?: number}} Points end: where the x axis of a single point ends
  */
+
+/** As many digits as tell the values apart, for the figures of an axis. @param {number[]} ticks @param {(value: number) => string} format */
+export function tickTexts(ticks, format) {
+  const texts = ticks.map(format);
+  if (format !== shortNumber || new Set(texts).size === ticks.length) return texts;
+  const step = Math.min(...ticks.slice(1).map((tick, i) => Math.abs(tick - ticks[i])).filter(Boolean));
+  return ticks.map((tick) => tick.toFixed(Math.min(12, Math.max(0, Math.ceil(-Math.log10(step) - 1e-9)))));
+}
 
 /** @param {number} value */
 export function shortNumber(value) {
@@ -67,7 +75,7 @@ export function makeChart(element, { title, series, format = shortNumber }) {
       scales: { x: { time: false }, y: { distr: wanted.log ? 3 : 1, range } },
       axes: [
         { ...axis, values: (/** @type {any} */ _, /** @type {number[]} */ ticks) => ticks.map(across), space: points.isTime ? 90 : 60, size: 28 },
-        { ...axis, values: (/** @type {any} */ _, /** @type {number[]} */ ticks) => ticks.map((v) => (v === null ? "" : format(v))), size: 56 },
+        { ...axis, values: (/** @type {any} */ _, /** @type {number[]} */ ticks) => (ticks.includes(/** @type {any} */ (null)) ? ticks.map((v) => (v === null ? "" : format(v))) : tickTexts(ticks, format)), size: 56 },
       ],
       series: [{}, ...series.map((line) => ({
         label: line.label,
@@ -79,14 +87,22 @@ export function makeChart(element, { title, series, format = shortNumber }) {
       hooks: {
         setSelect: [(/** @type {any} */ u) => { if (u.select.width > 0) zoomed = true; }],
         setCursor: [showTip],
-        draw: [drawMarkers],
+        draw: [drawMarkers, (/** @type {any} */ u) => { element.dataset.to = String(u.scales.x.max); }],
       },
     }, data(), element);
+    widen();
     plot.over.append(tip);
     plot.over.addEventListener("dblclick", () => { zoomed = false; });
   }
 
   const data = () => [points.x, ...points.ys];
+
+  /** Gives the x axis of a single point the whole run, or a little room, where uPlot draws 0 to 100. */
+  function widen() {
+    const [at, ...others] = points.x;
+    if (at === undefined || others.length) return;
+    plot.setScale("x", { min: at, max: points.end && points.end > at ? points.end : at + 1 });
+  }
 
   /** @param {any} _ @param {number | null} low @param {number | null} high */
   function range(_, low, high) {
@@ -163,6 +179,7 @@ export function makeChart(element, { title, series, format = shortNumber }) {
     element.setAttribute("aria-label", summary());
     if (!plot) return build();
     plot.setData(data(), !zoomed);
+    if (!zoomed) widen();
     if (zoomed) plot.redraw();
   }
 

@@ -47,16 +47,20 @@ function agreed(english, values) {
   });
 }
 
+const inChinese = document.documentElement.lang.startsWith("zh");
 const ENDED = /[.!?:;,…。！？：；，]["')\]”’」』）]*$/;
 const CLOSED_WIDE = /[。！？：；，][”’」』）]*$/;
 
 /** Sentences in a row, each but the last ended, as in tunery.i18n. @param {(string | null | undefined)[]} sentences */
 export function joined(...sentences) {
   return sentences.filter(Boolean).map(String).reduce((text, next) => {
-    const ended = !text || ENDED.test(text) ? text : text + (/[\u4e00-\u9fff]/.test(text) ? "。" : ".");
+    const ended = !text || ENDED.test(text) ? text : text + (inChinese && /[\u4e00-\u9fff]/.test(text) ? "。" : ".");
     return ended && !CLOSED_WIDE.test(ended) ? `${ended} ${next}` : ended + next;
   }, "");
 }
+
+/** Names one after the other, with the comma of the page's language. @param {string[]} names */
+export const listed = (names) => names.join(inChinese ? "、" : ", ");
 
 /** @param {number | null | undefined} value @param {number} [digits] */
 export function number(value, digits) {

@@ -4,7 +4,7 @@ import { get, post } from "../api.js";
 import { $, el, url } from "../dom.js";
 import { problemNote } from "../remedies.js";
 import { ask, showProblem, toast } from "../shell.js";
-import { bytes, number, t } from "../words.js";
+import { bytes, listed, number, t } from "../words.js";
 
 const page = $("#model");
 const name = page.dataset.name;
@@ -53,7 +53,7 @@ function draw(m) {
 
 /** @param {string[]} files */
 function revoker(files) {
-  return el("div", { class: "note warn" }, el("p", {}, `${t("its code is allowed to run")}: ${files.join(", ")}`),
+  return el("div", { class: "note warn" }, el("p", {}, `${t("its code is allowed to run")}: ${listed(files)}`),
     el("div", { class: "actions" }, el("button", { type: "button", class: "btn sm", onclick: () => post("/api/v1/models/revoke-code", { name })
       .then(() => { toast(t("Its code will no longer run.")); location.reload(); }).catch(showProblem) }, t("Revoke permission"))));
 }

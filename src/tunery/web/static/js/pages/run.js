@@ -8,7 +8,7 @@ import { $, $$, data, debounce, el, recall, remember, url } from "../dom.js";
 import { subscribe } from "../live.js";
 import { keepOn, moveParts, partsOf } from "../parts.js";
 import { ask, busy, copy, showProblem, strip, toast } from "../shell.js";
-import { bytes, t } from "../words.js";
+import { bytes, duration, t } from "../words.js";
 import { wireHeader } from "./run-header.js";
 import { wireMarks } from "./run-marks.js";
 
@@ -65,10 +65,11 @@ function drawCharts() {
     const measured = key === "loss" || curves.measures.some(({ name }) => name === key);
     const [at, held] = measured ? curves.heldOut(key, axis) : [[], []];
     $(`[data-chart="${CSS.escape(key)}"]`).hidden = !x.length && !at.length;
-    if (!measured && x.length) chart.set({ x, ys: [value], xLabel, isTime });
-    else if (x.length || at.length) chart.set({ ...joined([x, value, smooth(mean, smoothing(mean.length))], [at, held]), xLabel, isTime, markers: key === "loss" ? markers : [] });
+    const end = axis === "step" ? Number($("[data-steps]")?.dataset.steps) : 0;
+    if (!measured && x.length) chart.set({ x, ys: [value], xLabel, isTime, end });
+    else if (x.length || at.length) chart.set({ ...joined([x, value, smooth(mean, smoothing(mean.length))], [at, held]), xLabel, isTime, end, markers: key === "loss" ? markers : [] });
   }
-  $("#no-points").hidden = curves.points("loss", axis).x.length > 0;
+  $("#no-points").hidden = charts.loss.points().x.length > 0;
   if (!$("#loss-table").hidden) drawTable();
 }
 
@@ -267,6 +268,13 @@ async function act(button) {
 
 moveParts();
 keepOn();
+/** Seconds of a phase that goes on, counted here between the messages of the run. */
+setInterval(() => {
+  for (const each of $$("[data-since]")) {
+    each.dataset.began ??= String(Date.now() - 1000 * Number(each.dataset.since));
+    each.textContent = duration((Date.now() - Number(each.dataset.began)) / 1000);
+  }
+}, 1000);
 const refresh = partsOf(`/runs/${encodeURIComponent(run.name)}/-/parts`, () => {
   if (!$('[data-panel="samples"]').hidden) markSamples();
 });

@@ -6,7 +6,7 @@ import { subscribe } from "../live.js";
 import { keepOn, moveParts, partsOf } from "../parts.js";
 import { ask, busy, showProblem, toast } from "../shell.js";
 import { makeList } from "../table.js";
-import { bytes, t } from "../words.js";
+import { bytes, listed, t } from "../words.js";
 import { DELETED } from "./run-header.js";
 
 const UNDO_MS = 15_000;
@@ -57,7 +57,7 @@ function compare() {
 async function remove(/** @type {MouseEvent} */ event) {
   const names = list?.selected() ?? [];
   const button = /** @type {HTMLElement} */ (event.currentTarget);
-  const question = names.length === 1 ? t("Delete {name}?", { name: names[0] }) : t("Delete {n} runs ({names})?", { n: names.length, names: names.slice(0, 3).join(", ") });
+  const question = names.length === 1 ? t("Delete {name}?", { name: names[0] }) : t("Delete {n} runs ({names})?", { n: names.length, names: listed(names.slice(0, 3)) });
   if (!names.length || !(await ask(button, question, t("Delete")))) return;
   const gone = await busy(button, post("/api/v1/runs/delete", { names })).catch(showProblem);
   if (!gone) return;

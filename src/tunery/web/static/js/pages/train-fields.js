@@ -75,11 +75,16 @@ function resetButton(setting, path, reset) {
   return made;
 }
 
-/** @param {any} setting @param {{message: string, fix: string} | undefined} wrong */
-export function setError(setting, wrong) {
+/** @param {any} setting @param {{message: string, fix: string, remedies?: any[]} | undefined} wrong @param {(remedy: any) => void} mend */
+export function setError(setting, wrong, mend) {
   const place = $(".err", setting);
   const text = wrong && !setting.hidden ? joined(wrong.message, wrong.fix) : "";
-  if (place.textContent !== text) place.textContent = text;
+  if ((place.dataset.text ?? "") !== text) {
+    place.dataset.text = text;
+    const buttons = (text && wrong?.remedies) || [];
+    place.replaceChildren(text, ...(buttons.length ? [el("div", { class: "actions" }, ...buttons.map((/** @type {any} */ remedy) =>
+      el("button", { type: "button", class: "btn sm", onclick: () => mend(remedy) }, remedy.label)))] : []));
+  }
   for (const input of $$("[data-path]", setting)) {
     if (text) input.setAttribute("aria-invalid", "true");
     else input.removeAttribute("aria-invalid");
@@ -114,14 +119,39 @@ function drawNames(setting, input, value) {
   input.value = "";
 }
 
+/** Another name than those listed: a text field in place of the select that adds names. @param {any} input @param {(name: string) => void} add */
+function typeAnother(input, add) {
+  const label = input.selectedOptions[0].textContent.replace("…", "");
+  const back = () => {
+    text.remove();
+    input.hidden = false;
+    input.value = "";
+  };
+  const text = el("input", { type: "text", spellcheck: "false", "aria-label": label, placeholder: t("File, folder or hf:owner/name"), onkeydown: (/** @type {KeyboardEvent} */ event) => {
+    if (event.key === "Escape") back();
+    if (event.key === "Enter") text.blur();
+  }, onblur: () => {
+    const name = text.value.trim();
+    back();
+    if (name) add(name);
+  } });
+  input.hidden = true;
+  input.after(text);
+  text.focus();
+}
+
 /** A select whose last option allows typing; a select that adds to a list. */
 document.addEventListener("change", (event) => {
   const input = /** @type {any} */ (event.target);
   if (input.tagName !== "SELECT" || !input.dataset.path) return;
   if (input.dataset.kind === "names" && input.value) {
-    const box = input.parentElement.querySelector(".names");
-    const names = [...(box?.dataset.names ? box.dataset.names.split("\n") : []), input.value];
-    input.dispatchEvent(new CustomEvent("names", { bubbles: true, detail: { path: input.dataset.path, names: [...new Set(names)] } }));
+    const add = (/** @type {string} */ name) => {
+      const box = input.parentElement.querySelector(".names");
+      const names = [...(box?.dataset.names ? box.dataset.names.split("\n") : []), name];
+      input.dispatchEvent(new CustomEvent("names", { bubbles: true, detail: { path: input.dataset.path, names: [...new Set(names)] } }));
+    };
+    if (input.value === "\n") typeAnother(input, add);
+    else add(input.value);
   } else if (input.value === "\n") {
     const text = el("input", { type: "text", id: input.id, name: input.name, placeholder: t("Name or folder"), spellcheck: "false", "aria-describedby": input.getAttribute("aria-describedby"), dataset: { path: input.dataset.path, kind: "text" } });
     input.replaceWith(text);

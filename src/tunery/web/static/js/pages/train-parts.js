@@ -9,6 +9,12 @@ export function note(kind, text, remedies, mend) {
   return el("div", { class: `note ${kind}` }, text, buttons.length > 0 && el("div", { class: "actions" }, ...buttons));
 }
 
+/** The errors that the form shows: that no dataset is chosen is one only after Start, or after the choice was taken back. @param {any} state @param {Record<string, any>} fields @param {boolean} pressed @returns {Record<string, any>} */
+export function errorsShown(state, fields, pressed) {
+  if (pressed || state.values["data.train"]?.value.length || "data.train" in fields) return state.errors;
+  return Object.fromEntries(Object.entries(state.errors).filter(([path]) => path !== "data.train"));
+}
+
 /** @param {any[]} rows settings that differ from the defaults */
 export function drawDiff(rows) {
   if (!rows.length) return $("#diff").replaceChildren(el("p", { class: "muted" }, t("No changes: all defaults.")));

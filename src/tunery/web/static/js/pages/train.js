@@ -6,11 +6,11 @@
 import { $, $$, announce, data, debounce, el, fieldError, recall, remember, url } from "../dom.js";
 import { del, post, problemOf, put } from "../api.js";
 import { busy, copy, showProblem, toast } from "../shell.js";
-import { bytes, duration, joined, number, percent, t } from "../words.js";
+import { bytes, duration, joined, listed, number, percent, t } from "../words.js";
 import { followJob } from "../job.js";
 import { refused } from "../refused.js";
 import { allowFolder } from "../remedies.js";
-import { checkName, drawDiff, nameFits, note, runName, search } from "./train-parts.js";
+import { checkName, drawDiff, errorsShown, nameFits, note, runName, search } from "./train-parts.js";
 import { control, fillControl, helpOfChoice, read, setError, settingsOf, showVariants } from "./train-fields.js";
 
 /** @type {any} the latest response of the server */
@@ -30,6 +30,7 @@ let key = crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
 let version = 0;
 let saving = false;
 let dirty = false;
+let pressed = false; // Start: until then an empty form is not called wrong
 
 // --- saving -------------------------------------------------------------------------------
 
@@ -124,7 +125,6 @@ function apply(answer, typing = false) {
   showVariants(state.values);
   $(".titles").textContent = [...new Set($$(".part").filter((part) => !part.hidden).map((part) => $("h3", part).textContent))].join(" · ");
   for (const [path, shown] of Object.entries(state.values)) fillControl(path, shown, reset, t("Set by the preset."));
-  for (const setting of $$(".setting")) setError(setting, state.errors[control(setting)?.dataset.path ?? ""]);
   for (const chip of $$("[data-preset]")) chip.setAttribute("aria-pressed", String(chip.dataset.preset === (draft.preset ?? "")));
   $("#preset-about").textContent = presets[draft.preset ?? ""] ?? "";
   drawBlanks();
@@ -141,7 +141,9 @@ function say(sentence, values) {
 }
 
 function draw() {
-  const wrong = Object.keys(state.errors).length;
+  const errors = errorsShown(state, draft.fields, pressed);
+  for (const setting of $$(".setting")) setError(setting, errors[control(setting)?.dataset.path ?? ""], mend);
+  const wrong = Object.keys(errors).length;
   if (!dirty) {
     if (wrong) say(wrong === 1 ? "1 field to fix" : "{n} fields to fix", { n: wrong });
     else say("Draft saved");
@@ -190,7 +192,9 @@ function drawNotes() {
     notes.push(noteOf("warn", t("{dataset} has placeholders to fill in", { dataset }) + `: ${state.empty.map((/** @type {string} */ n) => `{{${n}}}`).join(" ")}`, [{ action: "fill", label: t("Fill in") }]));
   }
   if (planError) notes.push(noteOf("bad", refused(planError), planError.remedies ?? []));
-  for (const wrong of Object.values(state.errors)) if (wrong.remedies?.length) notes.push(noteOf("bad", wrong.message, wrong.remedies));
+  for (const [path, wrong] of Object.entries(errorsShown(state, draft.fields, pressed))) {
+    if (wrong.remedies?.length && !settingsOf(path).some((each) => each.checkVisibility())) notes.push(noteOf("bad", wrong.message, wrong.remedies));
+  }
   for (const remark of state.notes) notes.push(noteOf(remark.kind, remark.text, remark.remedies));
   for (const remark of (stale ? null : planned?.remarks) ?? []) notes.push(noteOf(remark.kind, remark.text, remark.remedies));
   const said = new Set(); // one cause is shown once, however many fields it is about
@@ -233,7 +237,7 @@ function missing() {
   const wrong = Object.keys(state.errors).filter((path) => path !== "data.train" || state.values[path]?.value.length);
   if (wrong.length) return [wrong.length === 1 ? t("1 field to fix") : t("{n} fields to fix", { n: wrong.length }), focusFirstError];
   if (state.errors["data.train"]) return [t("Choose a dataset"), () => control(settingsOf("data.train")[0])?.focus()];
-  if (state.empty.length) return [t("Fill in {names}", { names: state.empty.join(", ") }), () => mend({ action: "fill" })];
+  if (state.empty.length) return [t("Fill in {names}", { names: listed(state.empty) }), () => mend({ action: "fill" })];
   if (!nameFits()) return [t("1 field to fix"), () => $("#f-run-name").focus()];
   if (fetching) return [t("Downloading {name}…", { name: fetching }), () => $("#fetching").scrollIntoView({ block: "center" })];
   if (state.fetch) return [t("Download {model} first", { model: state.fetch }), () => mend({ action: "download", model: state.fetch })];
@@ -300,6 +304,8 @@ function reset(path) {
 
 async function start() {
   const [text, act] = missing();
+  pressed = true;
+  if (text) draw();
   if (text) return act?.();
   const button = $("#start");
   button.textContent = t("Starting…");
