@@ -93,10 +93,11 @@ def test_an_untouched_form_is_neutral_and_an_own_file_is_entered_by_its_path(
 def test_only_the_settings_of_the_chosen_method_are_shown(model: Path, server, page: Page):
     page.goto(f"{server.url}/train")
     page.get_by_text("More settings", exact=True).click()
-    expect(page.get_by_label("Rank", exact=True)).to_be_visible()
-    page.get_by_role("radio", name="Freeze (last layers)", exact=True).check()
+    ranks = page.get_by_label("Rank", exact=True)  # of every adapter that has one
+    expect(ranks.filter(visible=True)).to_have_count(1)
+    page.get_by_label("Adapter", exact=True).select_option(label="Freeze (last layers)")
     expect(page.get_by_label("Trainable layers", exact=True)).to_be_visible()
-    expect(page.get_by_label("Rank", exact=True)).to_be_hidden()
+    expect(ranks.filter(visible=True)).to_have_count(0)
     page.get_by_label("Search settings").fill("warmup ratio")
     expect(page.get_by_label("Warmup ratio", exact=True)).to_be_visible()
     expect(page.get_by_label("Seed", exact=True)).to_be_hidden()
