@@ -182,6 +182,10 @@ def test_a_command_that_advice_names_does_what_it_says(
 
 
 UNTRIED = """
+Free some space and resume the run, or start one with a lower method.teacher_top_k.
+If the rows have one of these formats, set data.format; otherwise use a column of {format}: {names}.
+If the rows have this format: --data.format {owners}; otherwise use a column of {format}: {names}.
+Set method.teacher_top_k to 64, or to null to keep the teacher in memory and compare all tokens.
 Repeat it less often, or train for more epochs: train.num_epochs.
 Choose another template with model.template, or correct the model's template.
 Use a setting, such as train.seed, or one of: {names}.

@@ -122,7 +122,7 @@ def _plan() -> Plan:
         steps={"all": 2, "epoch": 6, "batch_size": 16, "micro_batch_tokens": 1776},
         parameters={"trained": 2_442_240, "all": 134_515_008},
         memory=memory | {"total": 10**9, "available": 10**10, "measured": False},
-        disk={"total": 10**9, "free": 10**10},
+        disk={"total": 10**9, "stored": 0, "free": 10**10},
         seconds=None,
         speed={"tokens_per_second": None, "from": None},
         device={"name": "cpu", "dtype": "bfloat16"},

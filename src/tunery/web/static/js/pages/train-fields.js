@@ -174,3 +174,11 @@ document.addEventListener("focusin", (event) => {
   flag.textContent = setting.dataset.flag;
   (setting.querySelector(".lab") ?? setting.querySelector(".sw"))?.append(flag);
 });
+
+/** Puts the cursor into the first field that says what is wrong. */
+export function focusFirstError() {
+  const setting = $$(".setting").find((each) => !each.hidden && $(".err", each).textContent);
+  const folded = setting?.closest("details");
+  if (folded) folded.open = true;
+  if (setting) control(setting)?.focus();
+}

@@ -11,7 +11,7 @@ import { followJob } from "../job.js";
 import { refused } from "../refused.js";
 import { allowFolder } from "../remedies.js";
 import { checkName, drawDiff, errorsShown, nameFits, note, runName, search } from "./train-parts.js";
-import { control, fillControl, helpOfChoice, read, setError, settingsOf, showVariants } from "./train-fields.js";
+import { control, fillControl, focusFirstError, helpOfChoice, read, setError, settingsOf, showVariants } from "./train-fields.js";
 
 /** @type {any} the latest response of the server */
 let state = data("train");
@@ -251,13 +251,6 @@ function drawStart() {
   const [text] = missing();
   start.classList.toggle("pri", !text); // it still jumps to what is missing
   start.textContent = text || (state.ahead ? t("Start (queued, {n} ahead)", { n: state.ahead }) : t("Start training"));
-}
-
-function focusFirstError() {
-  const setting = $$(".setting").find((each) => !each.hidden && $(".err", each).textContent);
-  const folded = setting?.closest("details");
-  if (folded) folded.open = true;
-  if (setting) control(setting)?.focus();
 }
 
 function drawBlanks() {
