@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -54,3 +55,14 @@ def make_chat_model(folder: Path, *, kind: str = "Llama", **settings: Any) -> Pa
     )
     getattr(transformers, f"{kind}ForCausalLM")(config).save_pretrained(folder)
     return folder
+
+
+def swap_two_tokens(model: Path) -> str:
+    """Give two tokens of a model's tokenizer each other's ID; returns the first of them."""
+    file = model / "tokenizer.json"
+    said = json.loads(file.read_text())
+    vocab = said["model"]["vocab"]
+    one, two = list(vocab)[5:7]
+    vocab[one], vocab[two] = vocab[two], vocab[one]
+    file.write_text(json.dumps(said))
+    return one

@@ -74,17 +74,11 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
 
 
 def read_metadata(file: Path) -> dict[str, str]:
-    """Read the metadata in the header of a safetensors file, without any tensor.
+    """Read the metadata in the header of a safetensors file, without any tensor."""
+    from safetensors import safe_open
 
-    Raises:
-        OSError: The file cannot be read.
-        ValueError: It is not a safetensors file.
-    """
-    with file.open("rb") as stream:
-        size = int.from_bytes(stream.read(8), "little")
-        if size > file.stat().st_size:
-            raise ValueError(f"{file}: no safetensors header")
-        return json.loads(stream.read(size)).get("__metadata__", {})
+    with safe_open(file, framework="pt") as opened:
+        return opened.metadata() or {}
 
 
 def write_text(file: Path, text: str) -> None:

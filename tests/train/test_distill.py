@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.chat_model import make_chat_model
+from tests.chat_model import make_chat_model, swap_two_tokens
 from tests.train import tiny
 from tests.train.adapters_made import adapter
 
@@ -69,15 +69,7 @@ def test_a_divergence_of_certain_models_is_finite(name: Any) -> None:
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model with the vocabulary of the tiny one, padded, and other weights."""
-    folder = tmp_path_factory.mktemp("teacher") / "model"
-    other = tiny.model(layers=1)
-    other.resize_token_embeddings(tiny.VOCAB + 16, mean_resizing=False)
-    torch.manual_seed(11)
-    for param in other.parameters():
-        param.data.normal_(std=0.2)
-    other.save_pretrained(folder)
-    tiny.tokenizer().save_pretrained(folder)
-    return folder
+    return tiny.other(tmp_path_factory.mktemp("teacher") / "model", padding=16)
 
 
 def distilled(teacher: Path, **more: Any) -> Any:
@@ -188,11 +180,7 @@ def test_a_teacher_with_other_tokens_is_refused_before_its_weights_load(
     home: Path, base: Path, tmp_path: Path
 ) -> None:
     other = make_chat_model(tmp_path / "other")
-    said = json.loads((other / "tokenizer.json").read_text())
-    vocab = said["model"]["vocab"]
-    one, two = list(vocab)[5:7]
-    vocab[one], vocab[two] = vocab[two], vocab[one]
-    (other / "tokenizer.json").write_text(json.dumps(said))
+    one = swap_two_tokens(other)
     with pytest.raises(ModelError) as caught:
         runs.prepare(from_tokens(words(base, other, tmp_path)))
     assert caught.value.message.startswith(f"method.teacher: {other} has another tokenizer")

@@ -129,7 +129,14 @@ def test_a_run_that_no_step_changed_has_failed(tmp_path: Path, steps: int) -> No
 def test_skipped_steps_are_told_at_the_end(tmp_path: Path) -> None:
     assert run_with(Plan("loss", range(2, 4), float("nan")), tmp_path) == "finished"
     said = diagnose(tiny.events(tmp_path)).words
-    assert "2 of 12 steps were skipped: their loss or gradient was not finite." in said
+    assert "Skipped steps: 2 of 12, whose loss or gradient was not finite." in said
+
+
+def test_all_steps_are_counted_where_only_some_are_looked_at() -> None:
+    """The page picks some steps of a long run; a resumed run may tell of one step twice."""
+    picked = [{"type": "step", "step": step, "loss": 2.0} for step in range(0, 90_001, 100)]
+    twice = [{"type": "anomaly", "step": 700}] * 2
+    assert "Skipped steps: 1 of 90,000," in diagnose([*picked, *twice]).words
 
 
 def test_such_steps_with_good_ones_between_do_not_add_up(tmp_path: Path) -> None:

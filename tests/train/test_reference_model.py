@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tests.chat_model import make_chat_model
+from tests.chat_model import make_chat_model, swap_two_tokens
 from tests.train import tiny
 from tests.train.test_plan_time import FOUND
 from tests.train.test_preferences import DATA, prefer
@@ -32,14 +31,7 @@ from tunery.shape import ModelShape
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model for the tokens of the tiny one, with other weights and another size."""
-    folder = tmp_path_factory.mktemp("reference") / "model"
-    other = tiny.model(layers=1)
-    torch.manual_seed(11)
-    for param in other.parameters():
-        param.data.normal_(std=0.2)
-    other.save_pretrained(folder)
-    tiny.tokenizer().save_pretrained(folder)
-    return folder
+    return tiny.other(tmp_path_factory.mktemp("reference") / "model")
 
 
 def answer(model: Any, row: TokenRow) -> torch.Tensor:
@@ -184,11 +176,7 @@ def test_a_reference_model_with_other_tokens_is_refused_before_its_weights_load(
     home: Path, base: Path, tmp_path: Path
 ) -> None:
     other = make_chat_model(tmp_path / "other")
-    said = json.loads((other / "tokenizer.json").read_text())
-    vocab = said["model"]["vocab"]
-    one, two = list(vocab)[5:7]
-    vocab[one], vocab[two] = vocab[two], vocab[one]
-    (other / "tokenizer.json").write_text(json.dumps(said))
+    swap_two_tokens(other)
     given = words(base, tmp_path, "--method.type", "dpo", "--method.reference_model")
     with pytest.raises(ModelError) as caught:
         runs.prepare(from_tokens([*given, str(other)]))

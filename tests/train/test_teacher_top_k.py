@@ -37,15 +37,7 @@ from tunery.shape import ModelShape
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model with the vocabulary of the tiny one, padded, and other weights."""
-    folder = tmp_path_factory.mktemp("teacher") / "model"
-    other = tiny.model(layers=1)
-    other.resize_token_embeddings(tiny.VOCAB + 16, mean_resizing=False)
-    torch.manual_seed(11)
-    for param in other.parameters():
-        param.data.normal_(std=0.2)
-    other.save_pretrained(folder)
-    tiny.tokenizer().save_pretrained(folder)
-    return folder
+    return tiny.other(tmp_path_factory.mktemp("teacher") / "model", padding=16)
 
 
 def settings(teacher: Path, **more: Any) -> Config:

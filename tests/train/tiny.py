@@ -68,6 +68,24 @@ def tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="w0", eos_token="w1")
 
 
+def other(path: Path, *, padding: int = 0) -> Path:
+    """A model for the tokens of the tiny one, of another size and with other weights, as a folder.
+
+    Args:
+        path: Where to.
+        padding: Rows of the vocabulary that no token uses.
+    """
+    made = model(layers=1)
+    if padding:
+        made.resize_token_embeddings(VOCAB + padding, mean_resizing=False)
+    torch.manual_seed(11)
+    for param in made.parameters():
+        param.data.normal_(std=0.2)
+    made.save_pretrained(path)
+    tokenizer().save_pretrained(path)
+    return path
+
+
 def rows(count: int = 24, *, seed: int = 1, longest: int = 40) -> list[TokenRow]:
     """Rows that can be learned: each counts upwards from its first token."""
     generator = np.random.default_rng(seed)

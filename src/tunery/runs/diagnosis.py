@@ -67,7 +67,8 @@ class _Evidence:
         saved: Steps with a checkpoint.
         result: Step whose weights are the result; None while there is none.
         max_steps: The run's ``train.max_steps``, which ended it; None if its epochs did.
-        skipped: Number of steps that changed nothing, for a loss or gradient that is not finite.
+        skipped: Steps that changed nothing, for a loss or gradient that is not finite.
+        steps: Number of all steps; of a long run, only some of them are among ``losses``.
     """
 
     declared: Declared
@@ -76,7 +77,8 @@ class _Evidence:
     saved: frozenset[int] = frozenset()
     result: int | None = None
     max_steps: int | None = None
-    skipped: int = 0
+    skipped: frozenset[int] = frozenset()
+    steps: int = 0
 
     @property
     def best(self) -> tuple[int, float]:
@@ -116,17 +118,18 @@ def diagnose(events: Sequence[Event]) -> Diagnosis:
         frozenset(int(e["step"]) for e in events if e["type"] == "checkpoint"),
         next((e.get("step") for e in reversed(events) if e["type"] == "result"), None),
         plan.get("max_steps") if plan is not None else None,
-        sum(e["type"] == "anomaly" for e in events),
+        frozenset(int(e["step"]) for e in events if e["type"] == "anomaly"),
+        max((int(e["step"]) for e in events if e["type"] == "step"), default=0),
     )
     forgotten = [x for e in events if (x := number(e.get("forgetting"))) is not None]
     forgetting = forgotten[-1] if forgotten else None
     kind = _kind(seen)
     words, advice = _words(kind, seen)
-    if seen.skipped:
+    if seen.skipped and seen.steps:
         words = joined(
             words,
-            t("{n} of {all} steps were skipped: their loss or gradient was not finite.",
-              n=seen.skipped, all=max(len(losses), seen.skipped)),
+            t("Skipped steps: {n:,} of {all:,}, whose loss or gradient was not finite.",
+              n=len(seen.skipped), all=seen.steps),
         )  # fmt: skip
     if forgetting is not None and forgetting > FORGETTING_REPORTED:
         lost = t(

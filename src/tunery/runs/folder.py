@@ -317,24 +317,24 @@ def open_run(name: str | os.PathLike[str]) -> RunFolder:
 
 def names() -> list[str]:
     """Names of all runs, sorted, without incomplete and deleted ones (names with a leading dot)."""
-    try:
-        with os.scandir(env.runs_dir()) as entries:
-            return sorted(e.name for e in entries if NAME.fullmatch(e.name) and e.is_dir())
-    except OSError:
-        return []
+    return _folders(env.runs_dir())
 
 
 def names_in(path: Path) -> list[str]:
     """Names of the runs that are folders inside any folder, sorted."""
-    try:
-        with os.scandir(path) as entries:
-            found = [e.name for e in entries if NAME.fullmatch(e.name) and e.is_dir()]
-    except OSError:
-        return []
-    return sorted(name for name in found if is_run(path / name))
+    return [name for name in _folders(path) if is_run(path / name)]
 
 
 def is_run(path: Path) -> bool:
     """Whether a folder is that of a run."""
     folder = RunFolder(path)
     return folder.config_file.is_file() and folder.events_file.is_file()
+
+
+def _folders(path: Path) -> list[str]:
+    """Names of the folders in a folder that a run may have, sorted; empty if it cannot be read."""
+    try:
+        with os.scandir(path) as entries:
+            return sorted(e.name for e in entries if NAME.fullmatch(e.name) and e.is_dir())
+    except OSError:
+        return []

@@ -11,6 +11,10 @@ Produces = Literal["text", "scores"]
 """What a trained model returns: text, or a score for a text (a reward model)."""
 
 
+LOGPROB_BYTES = 4
+"""Bytes of a stored log-probability."""
+
+
 class MethodKind(Kind):
     """What the model learns from a row.
 

@@ -8,12 +8,12 @@ from typing import Any, Literal
 from pydantic import Field
 
 from tunery.config.base import Finding
-from tunery.config.methods.base import MethodKind
+from tunery.config.methods.base import LOGPROB_BYTES, MethodKind
 from tunery.errors import ConfigError
 from tunery.i18n import t
 from tunery.measures import LOSS, Measure
 
-ID_BYTES, LOGPROB_BYTES = 4, 4
+ID_BYTES = 4
 
 
 class DistillConfig(MethodKind):

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from tunery.config.methods.base import MethodKind
-
-LOGPROB_BYTES = 4
+from tunery.config.methods.base import LOGPROB_BYTES, MethodKind
 
 
 class Referenced(MethodKind):

@@ -47,7 +47,7 @@ def remedies(fixes: Iterable[str | Phrase]) -> list[dict[str, Any]]:
     """The settings that sentences offer and that a dataset is stored with.
 
     Returns:
-        For each ``{"label", "data"}``: settings of the section ``data`` to add to those in force.
+        For each ``{"label", "data"}``: settings of the section ``data`` to add to the current ones.
         Or ``{"label", "choices"}`` where the sentence leaves the value open: such a pair for each
         value.
     """

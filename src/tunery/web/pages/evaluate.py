@@ -66,7 +66,8 @@ def evaluate(request: Request) -> HTMLResponse:
     shown = next((job.as_dict() for job in listed if job.id == opened), None)
     asked = [access.model(name) for name in request.query_params.getlist("model")]
     runs = evaluation.held_out(names)
-    chosen = asked or names[:1]
+    measured = {run.run for run in runs if run.rows}
+    chosen = asked or [n for n in names if n.partition("@")[0] in measured][:1] or names[:1]
     view = EvaluateView(
         speakers=groups,
         chosen=chosen,

@@ -113,7 +113,7 @@ function drawForm(found) {
   }));
 }
 
-/** @param {string | null} encoding in force; null for files that say it themselves */
+/** @param {string | null} encoding the current one; null for files that state it themselves */
 function drawEncoding(encoding) {
   const pick = $("[name=encoding]");
   pick.closest(".f").hidden = !encoding;
