@@ -10,12 +10,15 @@ import torch
 from tests.train import tiny
 from tests.train.adapters_made import adapter
 from tests.train.miniatures import miniature
+from tests.train.test_agreement import run_in_process
 
 from tunery.config.adapters.lora import LoraConfig
+from tunery.config.load import from_tokens
 from tunery.errors import ConfigError
 from tunery.kernels import lora
 from tunery.models import load
-from tunery.train import worker
+from tunery.services import runs
+from tunery.train import trial, worker
 
 IDS = torch.randint(3, 299, (1, 12), generator=torch.Generator().manual_seed(0))
 
@@ -64,6 +67,17 @@ def test_a_run_refuses_it_before_a_weight_is_read(
     run = tiny.prepared("run", tiny.folder(tmp_path / "tiny"), chats, adapter=adapter)
     assert worker.main([str(run.path)]) == ConfigError.exit_status
     assert "no module 'qproj'" in tiny.events(run.path, "status")[-1]["reason"]
+
+
+def test_a_plan_refuses_it_before_a_row_is_read(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trial, "read_data", None)  # a call would be another error
+    chats, base = tiny.chats(tmp_path / "chats.jsonl", 4), tiny.folder(tmp_path / "tiny")
+    words = ["--data.train", str(chats), "--model.name", str(base)]
+    words += ["--adapter.target_modules", "qproj"]
+    with pytest.raises(ConfigError, match="no module 'qproj'"):
+        runs.plan(from_tokens(words), trial=run_in_process)
 
 
 def test_a_router_that_is_named_is_refused_with_the_reason() -> None:
